@@ -1,0 +1,198 @@
+"""One flow, driven: each request sent, repeated where that cannot send twice, and the ESP's pace kept."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from anymail.conf import SendOptions
+from anymail.delivery.debug import print_call
+from anymail.delivery.transport import Transport
+from anymail.esps.base import AnswerReader
+from anymail.exceptions import AnymailAPIError, AnymailTransportError
+from anymail.wire import Flow, Request, Response
+
+__all__ = ["Caller", "Pace"]
+
+T = TypeVar("T")
+
+Outcome = Response | AnymailTransportError
+
+
+class Pace:
+    """Holds back a whole run of calls when the ESP says they are too many."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._free_at = 0.0
+        # Seconds between two calls: none until the ESP has complained.
+        self._gap = 0.0
+
+    def slot(self) -> float:
+        """Take the next place in the line; return the seconds to wait for it."""
+        if not self._free_at:
+            return 0.0
+        with self._lock:
+            now = self._clock()
+            start = max(now, self._free_at)
+            self._free_at = start + self._gap if self._gap else self._free_at
+            return start - now
+
+    def hold(self, seconds: float | None) -> float:
+        """The ESP complained, asking for a pause of ``seconds`` (or not saying): return the wait before a repeat."""
+        with self._lock:
+            now = self._clock()
+            self._gap = min(1.0, max(0.05, self._gap * 1.5))
+            pause = seconds if seconds is not None else max(0.5, 4 * self._gap)
+            self._free_at = max(self._free_at, now + pause)
+        return self.slot()
+
+    def ease(self) -> None:
+        """A call went well."""
+        if self._gap:
+            with self._lock:
+                self._gap = self._gap * 0.9 if self._gap > 0.01 else 0.0
+
+
+class Caller:
+    """Makes the calls of one run: one ``send_messages``, or one webhook that fetches."""
+
+    def __init__(self, esp: AnswerReader, transport: Transport, options: SendOptions) -> None:
+        self.esp = esp
+        self.transport = transport
+        self.options = options
+        self.pace = Pace()
+
+    def run(self, flow: Flow[T]) -> tuple[T, Response | None]:
+        """Drive a flow to its end; return its result and the last answer it got. What it raises is raised."""
+        response: Response | None = None
+        try:
+            request = next(flow)
+            while True:
+                outcome = self._call(request)
+                if isinstance(outcome, Response):
+                    response = outcome
+                    request = flow.send(outcome)
+                else:
+                    request = flow.throw(outcome)
+        except StopIteration as finished:
+            return finished.value, response
+        except AnymailAPIError as error:
+            error.response = error.response or response
+            raise
+
+    async def arun(self, flow: Flow[T]) -> tuple[T, Response | None]:
+        """``run``, asynchronously."""
+        response: Response | None = None
+        try:
+            request = next(flow)
+            while True:
+                outcome = await self._acall(request)
+                if isinstance(outcome, Response):
+                    response = outcome
+                    request = flow.send(outcome)
+                else:
+                    request = flow.throw(outcome)
+        except StopIteration as finished:
+            return finished.value, response
+        except AnymailAPIError as error:
+            error.response = error.response or response
+            raise
+
+    def _call(self, request: Request) -> Outcome:
+        if wait := self.pace.slot():
+            time.sleep(wait)
+        outcome = self._attempt(request)
+        if self.options.retries and (trouble := self._trouble(request, outcome)):
+            import stamina
+
+            try:
+                for attempt in stamina.retry_context(on=self._backoff(), attempts=None, timeout=None):
+                    with attempt:
+                        if attempt.num > 1:
+                            outcome = self._attempt(request)
+                            trouble = self._trouble(request, outcome)
+                        if trouble:
+                            raise trouble
+            except AnymailAPIError:
+                pass
+        return outcome
+
+    async def _acall(self, request: Request) -> Outcome:
+        if wait := self.pace.slot():
+            await asyncio.sleep(wait)
+        outcome = await self._aattempt(request)
+        if self.options.retries and (trouble := self._trouble(request, outcome)):
+            import stamina
+
+            try:
+                async for attempt in stamina.retry_context(on=self._backoff(), attempts=None, timeout=None):
+                    with attempt:
+                        if attempt.num > 1:
+                            outcome = await self._aattempt(request)
+                            trouble = self._trouble(request, outcome)
+                        if trouble:
+                            raise trouble
+            except AnymailAPIError:
+                pass
+        return outcome
+
+    def _attempt(self, request: Request) -> Outcome:
+        outcome: Outcome
+        try:
+            outcome = self.transport.send(request)
+        except AnymailTransportError as error:
+            outcome = error
+        return self._noted(request, outcome)
+
+    async def _aattempt(self, request: Request) -> Outcome:
+        outcome: Outcome
+        try:
+            outcome = await self.transport.asend(request)
+        except AnymailTransportError as error:
+            outcome = error
+        return self._noted(request, outcome)
+
+    def _noted(self, request: Request, outcome: Outcome) -> Outcome:
+        if isinstance(outcome, Response) and outcome.ok:
+            self.pace.ease()
+        if self.options.debug_api_requests:
+            print_call(self.esp, request, outcome)
+        return outcome
+
+    def _trouble(self, request: Request, outcome: Outcome) -> AnymailAPIError | None:
+        """The reason to repeat a call; None when it succeeded, or when a repeat would be futile or might send twice."""
+        if isinstance(outcome, AnymailTransportError):
+            return outcome if outcome.retryable or request.repeatable else None
+        if outcome.status_code < 400:
+            return None
+        error = self.esp.api_error(outcome)
+        if error.retryable or (request.repeatable and error.category in ("server", "timeout")):
+            return error
+        return None
+
+    def _backoff(self) -> Callable[[Exception], bool | float]:
+        """How stamina is to go on after a failure: False to give up, True for its own wait, or seconds."""
+        repeats = 0
+        deadline = time.monotonic() + (self.options.rate_limit_wait or 0)
+
+        def backoff(error: Exception) -> bool | float:
+            nonlocal repeats
+            if not isinstance(error, AnymailAPIError):
+                return False
+            patience = deadline - time.monotonic()
+            if (error.retry_after or 0) > patience:
+                return False
+            if error.category == "rate_limit":
+                wait = self.pace.hold(error.retry_after)
+                return wait if wait <= patience else False
+            repeats += 1
+            if repeats > self.options.retries:
+                return False
+            return error.retry_after or True
+
+        return backoff

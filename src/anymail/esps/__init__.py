@@ -1,0 +1,20 @@
+"""The ESPs: one folder each, and the registry of them."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from anymail.esps.base import ESP
+
+#: Every ESP: its slug, and the name of its class in ``anymail.esps.<slug>.sending``.
+REGISTRY: dict[str, str] = {
+    "postmark": "Postmark",
+}
+
+
+def esp_class(slug: str) -> type[ESP[Any]]:
+    """The ESP of that slug. Raises KeyError when there is none."""
+    cls: type[ESP[Any]] = getattr(import_module(f"anymail.esps.{slug}.sending"), REGISTRY[slug])
+    return cls

@@ -1,0 +1,1 @@
+"""Postmark: https://postmarkapp.com/developer"""

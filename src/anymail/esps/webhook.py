@@ -1,0 +1,140 @@
+"""What every ESP's folder is made of: the listening half."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hmac
+import json
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, ClassVar, Generic, TypeVar
+
+from django.http import HttpRequest
+
+from anymail.conf import Secret, WebhookOptions, max_age
+from anymail.esps.base import AnswerReader
+from anymail.exceptions import AnymailWebhookValidationFailure
+from anymail.signals import AnymailInboundEvent, AnymailTrackingEvent
+
+__all__ = ["Event", "Events", "Webhook", "any_secret", "json_body", "posix_time", "same", "utc_time"]
+
+Event = AnymailTrackingEvent | AnymailInboundEvent
+Events = Iterable[Event]
+OptionsT = TypeVar("OptionsT", bound=WebhookOptions)
+
+
+class Webhook(AnswerReader, Generic[OptionsT]):
+    """One of an ESP's webhooks: who may call it, and what its calls say.
+
+    A subclass states ``name``, ``slug`` and ``Options``, and writes ``items`` and ``events``; ``verify`` and
+    ``signature_configured`` where the ESP signs. The order is: verify, items, then events of each item.
+    """
+
+    slug: ClassVar[str]
+    prefixes: ClassVar[tuple[str, ...]] = ()
+    Options: ClassVar[type[WebhookOptions]] = WebhookOptions
+    #: The greatest age in seconds of a signed timestamp, unless WEBHOOK_MAX_AGE says otherwise.
+    default_max_age: ClassVar[float | None] = 300
+    #: The status on which this ESP sends again what a receiver failed on.
+    retry_status: ClassVar[int] = 500
+    #: Whether ``events`` is a flow, because the ESP's API must be asked for the message.
+    fetches: ClassVar[bool] = False
+    #: Whether the ESP sends its basic auth credentials only when asked for them with a 401.
+    awaits_challenge: ClassVar[bool] = False
+
+    def __init__(self, options: OptionsT, clock: Callable[[], float] = time.time) -> None:
+        self.options = options
+        self.clock = clock
+
+    @property
+    def signature_configured(self) -> bool:
+        """Whether calls are verified by a signature."""
+        return False
+
+    def verify(self, request: HttpRequest) -> str | None:
+        """Check the signature, if one is configured.
+
+        Returns the one-use token of a signature that does not cover the body, else None. Raises
+        AnymailWebhookValidationFailure for a call that is not authentic, AnymailConfigurationError where a key is
+        needed and not set.
+        """
+        return None
+
+    def items(self, request: HttpRequest) -> Sequence[Any]:
+        """The parts of the call that may become events, each on its own.
+
+        Raises AnymailWebhookValidationFailure for a body of the wrong shape.
+        """
+        raise NotImplementedError
+
+    def events(self, item: Any) -> Any:
+        """The events that one item tells of (``Events``, or a ``Flow[Events]`` where the webhook ``fetches``).
+
+        Raises AnymailConfigurationError for an item that belongs to another webhook; whatever else is raised means
+        that the item cannot be read.
+        """
+        raise NotImplementedError
+
+    def check_age(self, timestamp: object) -> None:
+        """Raise AnymailWebhookValidationFailure unless a signed POSIX timestamp, as sent, is near enough to now."""
+        limit = max_age(self.options, self.default_max_age)
+        text = str(timestamp)
+        if not (text.isascii() and text.isdigit() and len(text) <= 12):
+            raise AnymailWebhookValidationFailure("The signed timestamp is not a number of seconds.")
+        age = self.clock() - int(text)
+        if limit is not None and abs(age) > limit:
+            raise AnymailWebhookValidationFailure(
+                f"The signed timestamp is {age:.0f} seconds old, and WEBHOOK_MAX_AGE is {limit:.0f}: "
+                "an old call was sent again, or this machine's clock is wrong."
+            )
+
+
+def same(given: str | bytes, right: str | bytes) -> bool:
+    """Compare secrets in constant time."""
+    return hmac.compare_digest(_bytes(given), _bytes(right))
+
+
+def any_secret(secrets: Iterable[Secret], matches: Callable[[str], bool]) -> bool:
+    """Whether any of the configured secrets is the right one; all are tried, in constant time."""
+    return True in [matches(secret.reveal()) for secret in secrets]
+
+
+def _bytes(value: str | bytes) -> bytes:
+    return value if isinstance(value, bytes) else value.encode("utf-8", "surrogateescape")
+
+
+def json_body(request: HttpRequest) -> Any:
+    """The body read as JSON. Raises AnymailWebhookValidationFailure when it is not, in strict UTF-8."""
+    try:
+        return json.loads(request.body.decode("utf-8"), parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
+        raise AnymailWebhookValidationFailure("The body is not JSON.") from error
+
+
+def json_object(request: HttpRequest) -> dict[str, Any]:
+    """The body read as a JSON object. Raises AnymailWebhookValidationFailure when it is not."""
+    body = json_body(request)
+    if not isinstance(body, dict):
+        raise AnymailWebhookValidationFailure("The body is not a JSON object.")
+    return body
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(constant)
+
+
+def utc_time(text: object) -> dt.datetime | None:
+    """A time in ISO 8601 as an aware datetime, in UTC if it names no zone. None for what is none."""
+    try:
+        time = dt.datetime.fromisoformat(text) if isinstance(text, str) else None
+    except ValueError:
+        return None
+    return time if time is None or time.tzinfo else time.replace(tzinfo=dt.UTC)
+
+
+def posix_time(seconds: object) -> dt.datetime | None:
+    """A POSIX timestamp, as a number or in digits, as an aware datetime. None for what is none."""
+    try:
+        return dt.datetime.fromtimestamp(float(seconds), dt.UTC)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError, OSError):
+        return None

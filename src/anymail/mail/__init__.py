@@ -1,0 +1,1 @@
+"""The vocabulary of a message that goes out: addresses, attachments, statuses, and the message itself."""

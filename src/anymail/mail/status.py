@@ -1,0 +1,60 @@
+"""What became of a message, as far as the ESP's answer tells."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
+
+if TYPE_CHECKING:
+    from anymail.mail.addresses import EmailAddress
+    from anymail.wire import Response
+
+Status = Literal["sent", "queued", "invalid", "rejected", "failed", "unknown"]
+
+#: Every status that ``anymail_status`` may hold.
+ANYMAIL_STATUSES: list[str] = list(get_args(Status))
+
+
+class AnymailRecipientStatus(NamedTuple):
+    """One recipient's ``message_id`` (None where the ESP gave none) and ``status``."""
+
+    message_id: str | None
+    status: Status | None
+
+
+#: What an ESP's ``deliver`` returns: each recipient's bare address, as the message spelled it, and its status.
+Recipients = dict[str, AnymailRecipientStatus]
+
+
+class AnymailStatus:
+    """A message's ``anymail_status``.
+
+    ``message_id``: a str; a set of str when recipients' differ; None before sending or on failure.
+    ``status``: the set of the recipients' statuses; None before sending.
+    ``recipients``: bare address -> ``AnymailRecipientStatus``. ``esp_response``: the ESP's raw answer.
+    """
+
+    def __init__(self) -> None:
+        self.message_id: str | set[str] | None = None
+        self.status: set[Status] | None = None
+        self.recipients: Recipients = {}
+        self.esp_response: Response | None = None
+
+    def record(self, recipients: Mapping[str, AnymailRecipientStatus], response: Response | None) -> None:
+        """Take over what the ESP said."""
+        self.recipients = dict(recipients)
+        self.esp_response = response
+        ids = {r.message_id for r in recipients.values() if r.message_id is not None}
+        self.message_id = ids.pop() if len(ids) == 1 else ids or None
+        self.status = {r.status for r in recipients.values() if r.status is not None} or None
+
+    def __repr__(self) -> str:
+        return (
+            f"AnymailStatus<message_id={self.message_id!r}, status={self.status!r}, {len(self.recipients)} recipients>"
+        )
+
+
+def all_recipients(addresses: Iterable[EmailAddress], status: Status, message_id: str | None = None) -> Recipients:
+    """The same status for every address."""
+    one = AnymailRecipientStatus(message_id, status)
+    return dict.fromkeys((address.key for address in addresses), one)

@@ -1,0 +1,9 @@
+"""A stand-in for every ESP on this machine, for development and tests.
+
+``SandboxServer`` runs it in a thread; ``python -m anymail sandbox`` alone; ``include("anymail.sandbox.urls")`` mounts
+it in a development project. ``sandbox_settings`` leads a project's mail to it.
+"""
+
+from anymail.sandbox.server import SandboxServer, sandbox_settings
+
+__all__ = ["SandboxServer", "sandbox_settings"]

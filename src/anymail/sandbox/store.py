@@ -1,0 +1,64 @@
+"""What the sandbox keeps: the calls it got and the letters in them, in SQLite."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from typing import Any
+
+from anymail.esps.sandbox import Letter
+from anymail.wire import Request, Response
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS calls (
+    id INTEGER PRIMARY KEY, at TEXT DEFAULT CURRENT_TIMESTAMP, esp TEXT, method TEXT, url TEXT,
+    request BLOB, status INTEGER, response BLOB);
+CREATE TABLE IF NOT EXISTS letters (
+    id INTEGER PRIMARY KEY, call INTEGER REFERENCES calls, esp TEXT, message_id TEXT, recipient TEXT, letter TEXT);
+CREATE INDEX IF NOT EXISTS letters_by_message ON letters (message_id, recipient);
+"""
+
+
+class Store:
+    """An embedded database; ``path`` is a file, or ``:memory:``."""
+
+    def __init__(self, path: str = ":memory:") -> None:
+        self._lock = threading.Lock()
+        self._database = sqlite3.connect(path, check_same_thread=False)
+        self._database.executescript(_TABLES)
+
+    def add(self, esp: str, request: Request, response: Response, letters: list[Letter]) -> None:
+        with self._lock, self._database:
+            call = self._database.execute(
+                "INSERT INTO calls (esp, method, url, request, status, response) VALUES (?, ?, ?, ?, ?, ?)",
+                (esp, request.method, request.url, bytes(request.body), response.status_code, response.content),
+            ).lastrowid
+            self._database.executemany(
+                "INSERT INTO letters (call, esp, message_id, recipient, letter) VALUES (?, ?, ?, ?, ?)",
+                [(call, esp, one.message_id, one.recipient, json.dumps(one.as_dict())) for one in letters],
+            )
+
+    def letters(self, esp: str | None = None, message_id: str | None = None) -> list[tuple[str, Letter]]:
+        """The letters kept, oldest first, each with its ESP's slug."""
+        with self._lock:
+            rows = self._database.execute(
+                "SELECT esp, letter FROM letters WHERE esp = coalesce(?, esp) AND message_id = coalesce(?, message_id) "
+                "ORDER BY id",
+                (esp, message_id),
+            ).fetchall()
+        return [(slug, Letter(**json.loads(letter))) for slug, letter in rows]
+
+    def calls(self) -> list[dict[str, Any]]:
+        """The calls kept, oldest first."""
+        with self._lock:
+            rows = self._database.execute("SELECT at, esp, method, url, status FROM calls ORDER BY id").fetchall()
+        return [dict(zip(("at", "esp", "method", "url", "status"), row, strict=True)) for row in rows]
+
+    def clear(self) -> None:
+        with self._lock, self._database:
+            self._database.executescript("DELETE FROM letters; DELETE FROM calls;")
+
+    def close(self) -> None:
+        with self._lock:
+            self._database.close()

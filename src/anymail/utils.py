@@ -1,0 +1,5 @@
+"""Small things that projects may use."""
+
+from anymail.mail.addresses import EmailAddress
+
+__all__ = ["EmailAddress"]

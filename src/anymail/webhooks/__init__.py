@@ -1,0 +1,1 @@
+"""Django's webhook views, one module for each ESP."""

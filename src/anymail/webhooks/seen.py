@@ -1,0 +1,74 @@
+"""The memory of webhook calls: what was handled is not handled again."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from typing import Protocol
+
+from django.core.cache import caches
+
+__all__ = ["Seen", "seen_in"]
+
+
+class Seen(Protocol):
+    """Remembers, for a while, which value came under a key."""
+
+    def claim(self, key: str, value: str, seconds: float) -> str:
+        """Remember ``value`` under ``key``, unless another was there first: return the first."""
+
+    def forget(self, key: str) -> None: ...
+
+
+class ProcessMemory:
+    """The memory of one process: the newest entries, up to a number of them."""
+
+    def __init__(self, most: int = 20_000) -> None:
+        self._entries: OrderedDict[str, tuple[str, float]] = OrderedDict()
+        self._lock = threading.Lock()
+        self._most = most
+
+    def claim(self, key: str, value: str, seconds: float) -> str:
+        now = time.monotonic()
+        with self._lock:
+            found = self._entries.get(key)
+            if found is not None and found[1] > now:
+                return found[0]
+            self._entries[key] = (value, now + seconds)
+            self._entries.move_to_end(key)
+            while len(self._entries) > self._most:
+                self._entries.popitem(last=False)
+            return value
+
+    def forget(self, key: str) -> None:
+        with self._lock:
+            self._entries.pop(key, None)
+
+    def clear(self) -> None:
+        with self._lock:
+            self._entries.clear()
+
+
+class CacheMemory:
+    """The memory of all processes that share a Django cache."""
+
+    def __init__(self, alias: str) -> None:
+        self._alias = alias
+
+    def claim(self, key: str, value: str, seconds: float) -> str:
+        cache = caches[self._alias]
+        if cache.add(f"anymail:{key}", value, seconds):
+            return value
+        return str(cache.get(f"anymail:{key}", value))
+
+    def forget(self, key: str) -> None:
+        caches[self._alias].delete(f"anymail:{key}")
+
+
+process_memory = ProcessMemory()
+
+
+def seen_in(cache_alias: str | None) -> Seen:
+    """The memory for a WEBHOOK_CACHE setting."""
+    return CacheMemory(cache_alias) if cache_alias else process_memory

@@ -1,0 +1,316 @@
+"""One HTTP call as a value: what goes to an ESP and what comes back."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import secrets
+from base64 import b64encode
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+from urllib.parse import urlencode
+
+from anymail.exceptions import AnymailSerializationError
+
+__all__ = ["Base64", "Body", "Chunks", "File", "Flow", "Headers", "Request", "Response"]
+
+T = TypeVar("T")
+
+# The size from which content is encoded while it is sent, rather than before.
+STREAM_FROM = 128 * 1024
+# A multiple of three, so that the base64 of the pieces is the base64 of the whole.
+_BASE64_STEP = 48 * 1024
+
+DEFAULT_MAX_RESPONSE = 16 * 1024 * 1024
+
+
+class Headers(Mapping[str, str]):
+    """HTTP headers: names in any case, in the order and spelling they came; a repeated one is joined by ", "."""
+
+    __slots__ = ("_items",)
+
+    def __init__(self, headers: Mapping[str, str] | Iterable[tuple[str, str]] = ()) -> None:
+        pairs = headers.items() if isinstance(headers, Mapping) else headers
+        self._items: dict[str, tuple[str, str]] = {}
+        for name, value in pairs:
+            key = name.lower()
+            if key in self._items:
+                value = f"{self._items[key][1]}, {value}"
+            self._items[key] = (name, value)
+
+    def __getitem__(self, name: str) -> str:
+        return self._items[name.lower()][1]
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name, _ in self._items.values())
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and name.lower() in self._items
+
+    def __repr__(self) -> str:
+        return f"Headers({dict(self)!r})"
+
+
+class Base64:
+    """Bytes that stand in a JSON body as base64 text, encoded no earlier than they must be."""
+
+    __slots__ = ("content",)
+
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+
+    def __len__(self) -> int:
+        return (len(self.content) + 2) // 3 * 4
+
+    def __str__(self) -> str:
+        return b64encode(self.content).decode("ascii")
+
+    def __eq__(self, other: object) -> bool:
+        return str(self) == str(other) if isinstance(other, (Base64, str)) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(str(self))
+
+    def __repr__(self) -> str:
+        return f"Base64(<{len(self.content)} bytes>)"
+
+    def __iter__(self) -> Iterator[bytes]:
+        view = memoryview(self.content)
+        return (b64encode(view[i : i + _BASE64_STEP]) for i in range(0, len(view), _BASE64_STEP))
+
+
+class Chunks:
+    """A request body made while it is sent: iterate it as often as needed; its length in bytes is known."""
+
+    __slots__ = ("_length", "_parts")
+
+    def __init__(self, parts: Sequence[bytes | Base64]) -> None:
+        self._parts = parts
+        self._length = sum(map(len, parts))
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[bytes]:
+        for part in self._parts:
+            if isinstance(part, Base64):
+                yield from part
+            elif len(part) <= STREAM_FROM:
+                yield part
+            else:
+                view = memoryview(part)
+                for start in range(0, len(part), STREAM_FROM):
+                    yield bytes(view[start : start + STREAM_FROM])
+
+    def __bytes__(self) -> bytes:
+        return b"".join(self)
+
+    def __repr__(self) -> str:
+        return f"Chunks(<{self._length} bytes>)"
+
+
+Body = bytes | Chunks
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """One file of a multipart form: field name, file name, content type and content."""
+
+    field: str
+    filename: str
+    content_type: str
+    content: bytes = dataclasses.field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One HTTP request, encoded and ready to go.
+
+    ``body`` is bytes, or ``Chunks`` where it is large. ``idempotency_key`` is set when the ESP sends a message
+    once however often it gets this request. ``max_response`` is the longest answer that is read, in bytes.
+    """
+
+    method: str
+    url: str
+    headers: Mapping[str, str] = dataclasses.field(repr=False, default_factory=dict)
+    body: Body = dataclasses.field(repr=False, default=b"")
+    idempotency_key: str | None = None
+    max_response: int = DEFAULT_MAX_RESPONSE
+
+    @classmethod
+    def get(cls, url: str, *, headers: Mapping[str, str], max_response: int = DEFAULT_MAX_RESPONSE) -> Request:
+        """A request that reads, and so may be repeated."""
+        return cls("GET", url, headers, max_response=max_response)
+
+    @classmethod
+    def post(
+        cls,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        json: Any = None,
+        form: Iterable[tuple[str, str]] | None = None,
+        files: Sequence[File] = (),
+        idempotency_key: str | None = None,
+    ) -> Request:
+        """A POST with exactly one body: ``json``, or ``form`` (multipart if there are ``files``).
+
+        Raises AnymailSerializationError, naming key and type, for a value that JSON cannot express.
+        """
+        if form is None:
+            content_type, body = "application/json", json_body(json)
+        elif files:
+            content_type, body = _multipart(form, files)
+        else:
+            content_type = "application/x-www-form-urlencoded"
+            body = urlencode(list(form)).encode("ascii")
+        return cls("POST", url, {**headers, "Content-Type": content_type}, body, idempotency_key)
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether it may be sent again without knowing what became of it."""
+        return self.method in ("GET", "HEAD") or self.idempotency_key is not None
+
+
+# A flow is an ESP's side of a conversation: it yields requests, receives responses, and returns a result.
+Flow = Generator[Request, "Response", T]
+
+
+class Response:
+    """An ESP's answer: ``status_code``, ``headers`` (names in any case), ``content`` (bytes), ``reason``."""
+
+    __slots__ = ("content", "headers", "reason", "status_code")
+
+    def __init__(
+        self,
+        status_code: int,
+        headers: Mapping[str, str] | Iterable[tuple[str, str]] = (),
+        content: bytes = b"",
+        reason: str = "",
+    ) -> None:
+        self.status_code = status_code
+        self.headers = headers if isinstance(headers, Headers) else Headers(headers)
+        self.content = content
+        self.reason = reason
+
+    @property
+    def ok(self) -> bool:
+        return 200 <= self.status_code < 300
+
+    @property
+    def text(self) -> str:
+        """The content as text, in UTF-8 as every ESP's API has it."""
+        return self.content.decode("utf-8", "replace")
+
+    def json(self) -> Any:
+        """The content read as JSON. Raises ValueError when it is not."""
+        return json.loads(self.content)
+
+    def __repr__(self) -> str:
+        return f"<Response {self.status_code} {self.reason}".rstrip() + f", {len(self.content)} bytes>"
+
+    def __reduce__(self) -> Any:
+        return Response, (self.status_code, dict(self.headers), self.content, self.reason)
+
+
+def json_body(payload: Any) -> Body:
+    """Encode a JSON body; large ``Base64`` values in it are encoded only while they are sent."""
+    large: list[Base64] = []
+    # Unguessable, so that no text of the message can pass for one.
+    mark = secrets.token_hex(16)
+
+    def default(value: Any) -> str:
+        if isinstance(value, Base64):
+            if len(value) < STREAM_FROM:
+                return str(value)
+            large.append(value)
+            return f"{mark}{len(large) - 1}{mark}"
+        raise TypeError(type(value).__name__)
+
+    try:
+        text = json.dumps(payload, default=default, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        encoded = text.encode("utf-8")
+    except (TypeError, ValueError, RecursionError) as error:
+        raise unserializable(payload, error) from error
+    if not large:
+        return encoded
+    pieces: list[bytes | Base64] = []
+    for position, piece in enumerate(encoded.split(mark.encode())):
+        pieces.append(large[int(piece)] if position % 2 else piece)
+    return Chunks(pieces)
+
+
+def json_text(value: Any, what: str) -> str:
+    """A JSON document inside a header or a form field: ASCII, on one line.
+
+    ``what`` names it in the AnymailSerializationError for a value that JSON cannot express.
+    """
+    try:
+        return json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise unserializable(value, error, what) from error
+
+
+def unserializable(payload: Any, error: Exception, path: str = "") -> AnymailSerializationError:
+    """The error that names the first value that JSON cannot express, and where in ``payload`` it stands."""
+    where, culprit = _culprit(payload, path) or (path or "the request", payload)
+    return AnymailSerializationError(
+        f"{where} is of type {type(culprit).__name__}, which cannot be sent ({error}). "
+        "Convert it to a string, number, list or dict."
+    )
+
+
+def _culprit(value: Any, path: str, depth: int = 0) -> tuple[str, Any] | None:
+    if depth > 50:
+        return path, value
+    children: Iterable[tuple[str, Any]] = ()
+    if isinstance(value, Mapping):
+        for key in value:
+            if not isinstance(key, (str, int, float, bool, type(None))):
+                return f"a key of {path or 'the request'}", key
+        children = ((f"{path}.{key}" if path else str(key), child) for key, child in value.items())
+    elif isinstance(value, (list, tuple)):
+        children = ((f"{path}[{index}]", child) for index, child in enumerate(value))
+    elif not _is_json(value):
+        return path, value
+    for child_path, child in children:
+        found = _culprit(child, child_path, depth + 1)
+        if found:
+            return found
+    return None
+
+
+def _is_json(leaf: Any) -> bool:
+    if isinstance(leaf, Base64):
+        return True
+    try:
+        json.dumps(leaf, ensure_ascii=False, allow_nan=False).encode("utf-8")
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _multipart(form: Iterable[tuple[str, str]], files: Sequence[File]) -> tuple[str, Body]:
+    from urllib3.fields import RequestField
+    from urllib3.filepost import choose_boundary
+
+    boundary = choose_boundary()
+    pieces: list[bytes] = []
+
+    def add(name: str, filename: str | None, content_type: str | None, content: bytes) -> None:
+        part = RequestField(name, b"", filename)
+        part.make_multipart(content_type=content_type)
+        pieces.extend((f"--{boundary}\r\n{part.render_headers()}".encode(), content, b"\r\n"))
+
+    for name, value in form:
+        add(name, None, None, value.encode())
+    for file in files:
+        add(file.field, file.filename, file.content_type, file.content)
+    pieces.append(f"--{boundary}--\r\n".encode())
+    size = sum(map(len, pieces))
+    body: Body = Chunks(pieces) if size > STREAM_FROM else b"".join(pieces)
+    return f"multipart/form-data; boundary={boundary}", body
