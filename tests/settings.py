@@ -3,7 +3,7 @@
 SECRET_KEY = "tests"
 ALLOWED_HOSTS = ["*"]
 DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}
-INSTALLED_APPS = ["anymail"]
+INSTALLED_APPS = ["django.contrib.contenttypes", "django.contrib.auth", "django.contrib.sessions", "anymail"]
 MIDDLEWARE: list[str] = []
 ROOT_URLCONF = "urls"
 USE_TZ = True

@@ -1,0 +1,158 @@
+"""System checks: what is wrong with a project's mail is said when it starts, not when a mail is lost."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Iterator
+from importlib import import_module
+from typing import Any
+
+from django.conf import settings
+from django.core import checks
+from django.core.checks import CheckMessage
+from django.core.exceptions import ImproperlyConfigured
+from django.urls import Resolver404, URLResolver, get_resolver
+from django.utils.module_loading import import_string
+
+from anymail.conf import Options, setting_names
+from anymail.esps import REGISTRY, esp_class
+
+_TAG = "anymail"
+
+
+@checks.register(_TAG)
+def check_mailers(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Every mailer of Anymail's has all its options, and no other."""
+    return [*_mailer_errors(), *_unknown_siblings()]
+
+
+@checks.register(_TAG)
+def check_settings(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """ANYMAIL holds no name that nobody reads."""
+    anymail = getattr(settings, "ANYMAIL", {})
+    if not isinstance(anymail, dict):
+        return [checks.Error("The setting ANYMAIL must be a dict.", id="anymail.E002")]
+    known = {name for options, prefix in _all_options() for name in setting_names(options, prefix)}
+    # A common setting may be set for one ESP, too.
+    common = {name for name, field in setting_names(_common(), "").items() if field.metadata["common"]}
+    known |= {f"{prefix}_{name}" for prefix in _prefixes() for name in common}
+    return [
+        checks.Warning(f'ANYMAIL["{name}"] is read by nobody.', hint=_hint(name, known), id="anymail.W001")
+        for name in anymail
+        if name not in known
+    ]
+
+
+@checks.register(_TAG)
+def check_webhooks(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """The webhooks of every ESP in use are protected."""
+    if not _webhooks_are_routed():
+        return []
+    found: list[CheckMessage] = []
+    for slug in {backend.esp.slug for _, backend, _ in _mailers()} & set(REGISTRY):
+        for pattern in import_module(f"anymail.webhooks.{slug}").urlpatterns:
+            view = pattern.callback.view_class
+            try:
+                webhook = view().webhook()
+                protected = webhook.options.webhook_secret or webhook.signature_configured
+            except ImproperlyConfigured as error:
+                found.append(checks.Error(f"{pattern.name}: {error}", id="anymail.E003"))
+                continue
+            if not protected:
+                hint = f"Set ANYMAIL['WEBHOOK_SECRET'], and put it into the URL that is set at {webhook.name}."
+                found.append(checks.Warning(f"Anyone can call {pattern.name}.", hint=hint, id="anymail.W002"))
+    return found
+
+
+@checks.register(_TAG, deploy=True)
+def check_deployment(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Nothing that is for development is left on in production."""
+    found: list[CheckMessage] = []
+    for alias, backend, options in _mailers():
+        name = f"MAILERS[{alias!r}]" if alias else "EMAIL_BACKEND"
+        if backend.__module__ in ("anymail.backends.console", "anymail.backends.test") and alias in (None, "default"):
+            found.append(checks.Error(f"{name} sends no mail: {backend.__module__}.", id="anymail.E004"))
+        try:
+            made = backend(alias=alias, **options)
+        except ImproperlyConfigured:
+            continue
+        if made.options.debug_api_requests:
+            text = f"{name} prints every message: turn DEBUG_API_REQUESTS off."
+            found.append(checks.Warning(text, id="anymail.W003"))
+    return found
+
+
+def _mailers() -> Iterator[tuple[str | None, Any, dict[str, Any]]]:
+    """The alias, backend class and options of each mailer that is Anymail's."""
+    from anymail.backends.base import AnymailBackend
+
+    mailers = getattr(settings, "MAILERS", None)
+    paths: list[tuple[str | None, Any, dict[str, Any]]]
+    if mailers is not None:
+        paths = [
+            (alias, one.get("BACKEND"), one.get("OPTIONS") or {})
+            for alias, one in mailers.items()
+            if isinstance(one, dict)
+        ]
+    else:
+        paths = [(None, settings.EMAIL_BACKEND, {})]
+    for alias, path, options in paths:
+        try:
+            backend = import_string(path) if isinstance(path, str) else None
+        except ImportError:
+            continue  # Django itself complains.
+        if isinstance(backend, type) and issubclass(backend, AnymailBackend):
+            yield alias, backend, options
+
+
+def _mailer_errors() -> Iterator[CheckMessage]:
+    for alias, backend, options in _mailers():
+        try:
+            backend(alias=alias, **options)
+        except ImproperlyConfigured as error:
+            yield checks.Error(str(error), id="anymail.E001")
+
+
+def _unknown_siblings() -> Iterator[CheckMessage]:
+    """Django ignores a misspelt OPTIONS."""
+    for alias, one in getattr(settings, "MAILERS", {}).items():
+        for name in one if isinstance(one, dict) else ():
+            if name not in ("BACKEND", "OPTIONS"):
+                hint = _hint(name, {"BACKEND", "OPTIONS"})
+                yield checks.Warning(f"MAILERS[{alias!r}][{name!r}] is read by nobody.", hint=hint, id="anymail.W004")
+
+
+def _hint(name: str, known: set[str]) -> str | None:
+    near = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.5)
+    return f"Did you mean {near[0]!r}?" if near else None
+
+
+def _all_options() -> Iterator[tuple[type[Options], str]]:
+    """Every options class, with the prefix of its settings."""
+    for slug in REGISTRY:
+        esp = esp_class(slug)
+        for prefix in esp.prefixes or (slug.upper(),):
+            yield esp.Options, prefix
+            for pattern in import_module(f"anymail.webhooks.{slug}").urlpatterns:
+                yield pattern.callback.view_class.webhook_class.Options, prefix
+
+
+def _common() -> type[Options]:
+    from anymail.conf import SendOptions, WebhookOptions
+
+    return dataclasses.make_dataclass("Common", [], bases=(SendOptions, WebhookOptions), frozen=True, kw_only=True)
+
+
+def _prefixes() -> set[str]:
+    return {prefix for slug in REGISTRY for prefix in (esp_class(slug).prefixes or (slug.upper(),))}
+
+
+def _webhooks_are_routed() -> bool:
+    if not getattr(settings, "ROOT_URLCONF", None):
+        return False
+    try:
+        patterns = get_resolver().url_patterns
+    except (ImproperlyConfigured, Resolver404):
+        return False
+    return any(isinstance(one, URLResolver) and one.app_name == "anymail" for one in patterns)

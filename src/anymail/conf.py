@@ -271,7 +271,10 @@ def _load(
     own = {names[name]: value for name, value in given.items()}
     values = {}
     for name, field in fields.items():
-        value, where = _look_up(field, prefixes, own, anymail)
+        try:
+            value, where = _look_up(field, prefixes, own, anymail)
+        except ValueError as error:
+            raise _error(f"SEND_DEFAULTS is wrong: {error}.", alias) from error
         if value is _NOWHERE:
             if field.default is _MISSING and field.default_factory is _MISSING:
                 raise _error(_missing_text(field, prefixes), alias)
@@ -320,8 +323,8 @@ def _places(field: dataclasses.Field[Any], prefixes: tuple[str, ...]) -> list[tu
 def _send_defaults(prefixes: tuple[str, ...], own: Mapping[str, Any], anymail: Mapping[str, Any]) -> dict[str, Any]:
     merged: dict[str, Any] = {}
     for key in ("SEND_DEFAULTS", *(f"{prefix}_SEND_DEFAULTS" for prefix in reversed(prefixes))):
-        merged.update(anymail.get(key) or getattr(settings, f"ANYMAIL_{key}", None) or {})
-    merged.update(own.get("send_defaults") or {})
+        merged.update(mapping(anymail.get(key) or getattr(settings, f"ANYMAIL_{key}", None) or {}))
+    merged.update(mapping(own.get("send_defaults") or {}))
     return merged
 
 

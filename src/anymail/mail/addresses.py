@@ -73,7 +73,7 @@ class EmailAddress:
         """The full form for a place that takes only ASCII: the name as RFC 2047 encoded-words."""
         if self.display_name.isascii():
             return self.address
-        name = Header(self.display_name, "utf-8").encode(linesep="\n").replace("\n", "")
+        name = Header(self.display_name, "utf-8", maxlinelen=75).encode(linesep="\n").replace("\n", "")
         return f"{name} <{self.addr_spec}>"
 
     def __str__(self) -> str:

@@ -147,6 +147,10 @@ class SandboxServer:
         """The ANYMAIL settings that lead a project's mail here."""
         return sandbox_settings(self.url, *slugs)
 
+    def wait(self) -> None:
+        """Serve until interrupted."""
+        self._thread.join()
+
     def __enter__(self) -> Self:
         self._thread.start()
         return self

@@ -12,6 +12,7 @@ from dataclasses import fields
 from secrets import token_hex
 from typing import Any, ClassVar
 
+from django.contrib.auth.decorators import login_not_required
 from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
 from django.core.signals import got_request_exception
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
@@ -48,7 +49,7 @@ def _plain(status: int, text: str) -> HttpResponse:
     return HttpResponse(text, status=status, content_type="text/plain; charset=utf-8")
 
 
-@method_decorator(csrf_exempt, name="dispatch")
+@method_decorator([csrf_exempt, login_not_required], name="dispatch")
 class AnymailWebhookView(View):
     """Receives an ESP's webhook calls and sends them on as signals, of which its class is the ``sender``.
 
@@ -112,8 +113,12 @@ class AnymailWebhookView(View):
             return HttpResponse()
         if webhook.retry_status == 500:
             raise errors[0]
-        logger.error("A receiver of a %s webhook failed.", self.esp_name, exc_info=errors[0])
-        got_request_exception.send(type(self), request=request)
+        try:
+            raise errors[0]
+        except Exception:
+            # What reports errors reads the one that is being handled.
+            logger.exception("A receiver of a %s webhook failed.", self.esp_name)
+            got_request_exception.send(type(self), request=request)
         return _plain(webhook.retry_status, "Try again later.")
 
     def _authenticate(self, webhook: Webhook[Any], request: HttpRequest) -> None:
