@@ -7,7 +7,7 @@ import dataclasses
 import logging
 from collections import deque
 from collections.abc import Hashable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from django.core.mail import EmailMessage
@@ -48,12 +48,42 @@ class Prepared:
 
 @dataclasses.dataclass(slots=True)
 class Result:
-    """What one call said of one message: its recipients' statuses, or an error."""
+    """What one call said of one message: its recipients' statuses, or an error; neither if it was not made."""
 
     prepared: Prepared
     recipients: Recipients | None = None
     error: Exception | None = None
     response: Response | None = None
+
+
+class Run:
+    """One ``send_messages``: what its calls share."""
+
+    def __init__(self, caller: Caller) -> None:
+        self.caller = caller
+        #: Set by the first failure that the next call would meet too.
+        self.stopped = False
+
+    def done(self, job: list[Prepared], value: Any, response: Response | None) -> list[Result]:
+        """The results of a call that was answered."""
+        results = [
+            Result(prepared, error=one, response=response)
+            if isinstance(one, Exception)
+            else Result(prepared, one, response=response)
+            for prepared, one in zip(job, [value] if len(job) == 1 else value, strict=True)
+        ]
+        for result in results:
+            self._note(result.error)
+        return results
+
+    def failed(self, job: list[Prepared], error: Exception) -> list[Result]:
+        """The results of a call that failed: an error of its own for each message, since each names its message."""
+        self._note(error)
+        return [Result(prepared, error=_copy(error) if len(job) > 1 else error) for prepared in job]
+
+    def _note(self, error: Exception | None) -> None:
+        if isinstance(error, AnymailAPIError) and error.category in _COMMON_CAUSES:
+            self.stopped = True
 
 
 class Group:
@@ -104,32 +134,25 @@ class Delivery:
         source = iter(messages)
         waiting = Group(self.esp)
         jobs = self._coalesced(self._prepare_each(source, report), waiting)
-        first, second = next(jobs, None), None
-        if first is None:
-            return report
-        caller = self._caller()
-        if self.options.concurrency == 1 or (second := next(jobs, None)) is None:
-            going_on = self._record_all(self._run(caller, first), report)
-            while going_on and (job := next(jobs, None)):
-                going_on = self._record_all(self._run(caller, job), report)
-            if not going_on:
-                self._leave(messages, source, waiting, report)
-            return report
-        with ThreadPoolExecutor(self.options.concurrency, thread_name_prefix="anymail") as pool:
-            # Twice as many as run: while the oldest is waited for, no thread is idle.
-            pending: deque[tuple[list[Prepared], Future[list[Result]]]] = deque()
-            for job in (first, second):
-                pending.append((job, pool.submit(self._run, caller, job)))
-            going_on = True
-            while pending:
-                while going_on and len(pending) < 2 * self.options.concurrency and (job := next(jobs, None)):
-                    pending.append((job, pool.submit(self._run, caller, job)))
-                job, future = pending.popleft()
-                if not going_on and future.cancel():
-                    report.leave(prepared.message for prepared in job)
-                    continue
-                going_on = self._record_all(future.result(), report) and going_on
-        if not going_on:
+        run = Run(self._caller())
+        first = next(jobs, None)
+        second = next(jobs, None) if first and self.options.concurrency > 1 else None
+        if first and second is None:
+            # One call at a time needs no threads.
+            job: list[Prepared] | None = first
+            while job:
+                self._record_all(self._run(run, job), job, report)
+                job = None if run.stopped else next(jobs, None)
+        elif first and second:
+            with ThreadPoolExecutor(self.options.concurrency, thread_name_prefix="anymail") as pool:
+                pending = deque((job, pool.submit(self._run, run, job)) for job in (first, second))
+                while pending:
+                    # Twice as many as run: while the oldest is waited for, no thread is idle.
+                    while not run.stopped and len(pending) < 2 * self.options.concurrency and (job := next(jobs, None)):
+                        pending.append((job, pool.submit(self._run, run, job)))
+                    job, future = pending.popleft()
+                    self._record_all(future.result(), job, report)
+        if run.stopped:
             self._leave(messages, source, waiting, report)
         return report
 
@@ -138,27 +161,17 @@ class Delivery:
         report = SendReport()
         source = iter(messages)
         waiting = Group(self.esp)
-        caller = self._caller()
-        going_on = True
+        run = Run(self._caller())
         gate = asyncio.Semaphore(self.options.concurrency)
         pending: deque[tuple[list[Prepared], asyncio.Task[list[Result] | None]]] = deque()
 
-        async def run(job: list[Prepared]) -> list[Result] | None:
-            async with gate:
-                return await self._arun(caller, job) if going_on else None
-
-        async def record_oldest() -> None:
-            nonlocal going_on
-            job, task = pending.popleft()
-            results = await task
-            if results is None:
-                report.leave(prepared.message for prepared in job)
-            else:
-                going_on = await self._arecord_all(results, report) and going_on
-
         def start() -> None:
             job = waiting.take()
-            pending.append((job, asyncio.create_task(run(job))))
+            pending.append((job, asyncio.create_task(self._arun(run, job, gate))))
+
+        async def record_oldest() -> None:
+            job, task = pending.popleft()
+            await self._arecord_all(await task, job, report)
 
         try:
             for message in source:
@@ -170,16 +183,16 @@ class Delivery:
                 waiting.add(prepared)
                 while pending and (pending[0][1].done() or len(pending) >= 2 * self.options.concurrency):
                     await record_oldest()
-                if not going_on:
+                if run.stopped:
                     break
-            if waiting.members and going_on:
+            if waiting.members and not run.stopped:
                 start()
             while pending:
                 await record_oldest()
         finally:
             for _, task in pending:
                 task.cancel()
-        if not going_on:
+        if run.stopped:
             self._leave(messages, source, waiting, report)
         return report
 
@@ -232,31 +245,40 @@ class Delivery:
     def _coalesced(self, prepared: Iterable[Prepared], waiting: Group) -> Iterator[list[Prepared]]:
         """What goes into each call: neighbours that may share one do."""
         for one in prepared:
-            if not waiting.has_room_for(one):
-                yield waiting.take()
+            job = None if waiting.has_room_for(one) else waiting.take()
             waiting.add(one)
+            if job:
+                yield job
         if waiting.members:
             yield waiting.take()
 
-    # Calling: in a thread of the pool, or a task.
+    # Calling: in a thread of the pool, or a task. None: no call was made, because of an earlier failure.
 
-    def _run(self, caller: Caller, job: list[Prepared]) -> list[Result]:
+    def _run(self, run: Run, job: list[Prepared]) -> list[Result] | None:
+        if run.stopped:
+            return None
         try:
-            value, response = caller.run(self._flow(job))
+            value, response = run.caller.run(self._flow(job))
         except Exception as error:
             if _one_spoils_all(job, error):
-                return [result for one in job for result in self._run(caller, [one])]
-            return _failed(job, error)
-        return _results(job, value, response)
+                return [result for one in job for result in self._run(run, [one]) or [Result(one)]]
+            return run.failed(job, error)
+        return run.done(job, value, response)
 
-    async def _arun(self, caller: Caller, job: list[Prepared]) -> list[Result]:
+    async def _arun(self, run: Run, job: list[Prepared], gate: asyncio.Semaphore) -> list[Result] | None:
+        async with gate:
+            return await self._acall(run, job)
+
+    async def _acall(self, run: Run, job: list[Prepared]) -> list[Result] | None:
+        if run.stopped:
+            return None
         try:
-            value, response = await caller.arun(self._flow(job))
+            value, response = await run.caller.arun(self._flow(job))
         except Exception as error:
             if _one_spoils_all(job, error):
-                return [result for one in job for result in await self._arun(caller, [one])]
-            return _failed(job, error)
-        return _results(job, value, response)
+                return [result for one in job for result in await self._acall(run, [one]) or [Result(one)]]
+            return run.failed(job, error)
+        return run.done(job, value, response)
 
     def _flow(self, job: list[Prepared]) -> Flow[Any]:
         if len(job) == 1:
@@ -265,26 +287,23 @@ class Delivery:
 
     # Recording: in the caller's thread, where receivers of post_send run.
 
-    def _record_all(self, results: list[Result], report: SendReport) -> bool:
-        """Write down what became of the messages of one call; False if further calls would be in vain."""
-        going_on = True
-        for result in results:
-            if self._record(result, report):
+    def _record_all(self, results: list[Result] | None, job: list[Prepared], report: SendReport) -> None:
+        """Write down what became of the messages of one call."""
+        for result in results if results is not None else map(Result, job):
+            if self._record(result):
                 for receiver, answer in post_send.send_robust(type(self.backend), **self._announcement(result)):
                     _log_receiver(receiver, answer)
-            going_on = self._conclude(result, report) and going_on
-        return going_on
+            self._conclude(result, report)
 
-    async def _arecord_all(self, results: list[Result], report: SendReport) -> bool:
-        going_on = True
-        for result in results:
-            if self._record(result, report):
-                for receiver, answer in await post_send.asend_robust(type(self.backend), **self._announcement(result)):
+    async def _arecord_all(self, results: list[Result] | None, job: list[Prepared], report: SendReport) -> None:
+        for result in results if results is not None else map(Result, job):
+            if self._record(result):
+                announcement = self._announcement(result)
+                for receiver, answer in await post_send.asend_robust(type(self.backend), **announcement):
                     _log_receiver(receiver, answer)
-            going_on = self._conclude(result, report) and going_on
-        return going_on
+            self._conclude(result, report)
 
-    def _record(self, result: Result, report: SendReport) -> bool:
+    def _record(self, result: Result) -> bool:
         """Fill in the message's ``anymail_status``; return whether the ESP took the message."""
         status = result.prepared.message.anymail_status  # type: ignore[attr-defined]
         if result.recipients is not None:
@@ -301,8 +320,11 @@ class Delivery:
         message = result.prepared.message
         return {"message": message, "status": message.anymail_status, "esp_name": self.esp.name}  # type: ignore[attr-defined]
 
-    def _conclude(self, result: Result, report: SendReport) -> bool:
+    def _conclude(self, result: Result, report: SendReport) -> None:
         message, error = result.prepared.message, result.error
+        if error is None and result.recipients is None:
+            report.not_attempted.append(message)
+            return
         if error is None and self._refused(result.recipients or {}):
             error = AnymailRecipientsRefused(
                 f"{self.esp.name} refuses all recipients: {_listed(result)}. Remove them, or lift their suppression "
@@ -311,9 +333,8 @@ class Delivery:
             )
         if error is None:
             report.add_sent(message)
-            return True
-        self._fail(report, message, error)
-        return not (isinstance(error, AnymailAPIError) and error.category in _COMMON_CAUSES)
+        else:
+            self._fail(report, message, error)
 
     def _refused(self, recipients: Recipients) -> bool:
         if self.options.ignore_recipient_status or not recipients:
@@ -353,30 +374,14 @@ def _one_spoils_all(job: list[Prepared], error: Exception) -> bool:
     return isinstance(error, AnymailError)
 
 
-def _failed(job: list[Prepared], error: Exception) -> list[Result]:
-    return [Result(prepared, error=_copy(error, len(job))) for prepared in job]
-
-
-def _copy(error: Exception, times: int) -> Exception:
-    """An error of its own for each message of a call, since each will name its message."""
-    if times == 1 or not isinstance(error, AnymailError):
+def _copy(error: Exception) -> Exception:
+    if not isinstance(error, AnymailError):
         return error
     copy = type(error).__new__(type(error), *error.args)
     copy.args = error.args
     copy.__dict__.update(error.__dict__)
     copy.__cause__ = error.__cause__
     return copy
-
-
-def _results(job: list[Prepared], value: Any, response: Response | None) -> list[Result]:
-    if len(job) == 1:
-        value = [value]
-    return [
-        Result(prepared, error=one, response=response)
-        if isinstance(one, Exception)
-        else Result(prepared, one, response=response)
-        for prepared, one in zip(job, value, strict=True)
-    ]
 
 
 def _listed(result: Result) -> str:

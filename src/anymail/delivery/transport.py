@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import ssl
 import threading
 from collections.abc import Callable, Mapping
 from datetime import timedelta
@@ -220,20 +221,36 @@ def _transport_error(error: Exception, request: Request) -> AnymailTransportErro
     if isinstance(error, AnymailTransportError):
         return error
     names = {cls.__name__ for cls in type(error).__mro__}
-    timed_out = isinstance(error, TimeoutError) or bool(names & {"TimeoutError"})
-    never_reached = bool(names & _NEVER_REACHED)
+    never_reached = _never_reached(error, names)
     return AnymailTransportError(
         f"No answer to {request.method} {_place(request)}: {_cause(error)}.",
-        category="timeout" if timed_out else "network",
+        category="timeout" if "TimeoutError" in names and "NewConnectionError" not in names else "network",
         sent=False if never_reached else None,
         retryable=never_reached,
         payload=request,
     )
 
 
-# By name, so that neither library is imported for the other's sake: pyreqwest's, then urllib3's.
-_NEVER_REACHED = frozenset({"BuilderError", "ConnectError", "ConnectTimeoutError", "PoolTimeoutError", "ValueError"})
-_NEVER_REACHED |= {"LocationValueError", "NameResolutionError", "NewConnectionError", "ProxyError"}
+# By name, so that neither library is imported for the other's sake.
+_BEFORE_SENDING = frozenset(
+    {
+        # pyreqwest, of a request that cannot be made, or found no place in the pool
+        "BuilderError", "PoolTimeoutError", "ValueError",
+        # urllib3
+        "ConnectTimeoutError", "LocationValueError", "NameResolutionError", "NewConnectionError", "ProxyError",
+    }
+)  # fmt: skip
+
+
+def _never_reached(error: Exception, names: set[str]) -> bool:
+    if names & {"DetailedPyreqwestError"} and "BuilderError" not in names:
+        # pyreqwest 0.15 says ConnectError and ConnectTimeoutError also of a request that was sent and got no reply;
+        # only the cause that hyper gives tells the two apart.
+        return "PoolTimeoutError" in names or "client error (Connect)" in _causes(error)
+    if names & _BEFORE_SENDING:
+        return True
+    # urllib3's SSLError may also come later than the handshake; this one cannot.
+    return any(isinstance(inner, ssl.SSLCertVerificationError) for inner in (error.__context__, *error.args))
 
 
 def _place(request: Request) -> str:
@@ -241,9 +258,12 @@ def _place(request: Request) -> str:
     return request.url.partition("?")[0]
 
 
-def _cause(error: Exception) -> str:
+def _causes(error: Exception) -> list[str]:
+    """What pyreqwest tells of an error, from the outermost to the innermost."""
     details = getattr(error, "details", None)
     causes = details.get("causes") if isinstance(details, dict) else None
-    if causes:
-        return str(causes[-1]["message"])
-    return str(error) or type(error).__name__
+    return [str(cause["message"]) for cause in causes or ()]
+
+
+def _cause(error: Exception) -> str:
+    return (_causes(error) or [str(error) or type(error).__name__])[-1]

@@ -1,0 +1,84 @@
+"""System checks: what is wrong is said when the project starts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import django
+import pytest
+from django.test import override_settings
+
+from anymail import checks
+
+PATH = "anymail.backends.postmark.EmailBackend"
+TOKEN = {"POSTMARK_SERVER_TOKEN": "t"}
+
+
+def found(check: Any, **settings: Any) -> list[tuple[str, str]]:
+    with override_settings(**settings):
+        return [(str(one.id), f"{one.msg} {one.hint or ''}") for one in check(None)]
+
+
+def in_use(path: str) -> dict[str, Any]:
+    """Settings by which a project sends through that backend."""
+    return {"MAILERS": {"default": {"BACKEND": path}}} if django.VERSION >= (6, 1) else {"EMAIL_BACKEND": path}
+
+
+def test_a_good_project() -> None:
+    settings = {**in_use(PATH), "ANYMAIL": {**TOKEN, "WEBHOOK_SECRET": "a:b", "TIMEOUT": 3}}
+    del settings["ANYMAIL"]["TIMEOUT"]
+    for check in (checks.check_mailers, checks.check_settings, checks.check_webhooks, checks.check_deployment):
+        assert found(check, **settings) == []
+
+
+def test_a_missing_option() -> None:
+    [(identifier, text)] = found(checks.check_mailers, **in_use(PATH), ANYMAIL={})
+    assert identifier == "anymail.E001"
+    assert "POSTMARK_SERVER_TOKEN" in text
+
+
+@pytest.mark.skipif(django.VERSION < (6, 1), reason="MAILERS came with Django 6.1")
+def test_unknown_names_in_mailers() -> None:
+    mailers = {"default": {"BACKEND": PATH, "OPTION": {"server_token": "t"}}}
+    identifiers = dict(found(checks.check_mailers, MAILERS=mailers, ANYMAIL=TOKEN))
+    assert "OPTIONS" in identifiers["anymail.W004"]
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"), [("POSTMARK_SERVER_TOKN", "POSTMARK_SERVER_TOKEN"), ("WEBHOOK_SECRETS", "WEBHOOK_SECRET")]
+)
+def test_a_setting_that_nobody_reads(name: str, hint: str) -> None:
+    [(identifier, text)] = found(checks.check_settings, ANYMAIL={name: "x"})
+    assert identifier == "anymail.W001"
+    assert f"{hint!r}" in text
+
+
+@pytest.mark.parametrize("name", ["POSTMARK_SERVER_TOKEN", "RETRIES", "POSTMARK_RETRIES", "WEBHOOK_MAX_AGE"])
+def test_a_setting_that_somebody_reads(name: str) -> None:
+    assert found(checks.check_settings, ANYMAIL={name: 1}) == []
+
+
+def test_anymail_must_be_a_dict() -> None:
+    assert [one for one, _ in found(checks.check_settings, ANYMAIL=["x"])] == ["anymail.E002"]
+
+
+def test_unprotected_webhooks() -> None:
+    assert {one for one, _ in found(checks.check_webhooks, **in_use(PATH), ANYMAIL=TOKEN)} == {"anymail.W002"}
+    assert found(checks.check_webhooks, **in_use("django.core.mail.backends.smtp.EmailBackend"), ANYMAIL={}) == []
+    assert found(checks.check_webhooks, **in_use(PATH), ANYMAIL=TOKEN, ROOT_URLCONF="anymail.sandbox.urls") == []
+
+
+def test_an_empty_webhook_secret() -> None:
+    anymail = {**TOKEN, "WEBHOOK_SECRET": ""}
+    assert {one for one, _ in found(checks.check_webhooks, **in_use(PATH), ANYMAIL=anymail)} == {"anymail.E003"}
+
+
+def test_debug_output_in_production() -> None:
+    anymail = {**TOKEN, "DEBUG_API_REQUESTS": True}
+    assert [one for one, _ in found(checks.check_deployment, **in_use(PATH), ANYMAIL=anymail)] == ["anymail.W003"]
+
+
+@pytest.mark.parametrize("name", ["console", "test"])
+def test_a_backend_that_sends_nothing_in_production(name: str) -> None:
+    path = f"anymail.backends.{name}.EmailBackend"
+    assert [one for one, _ in found(checks.check_deployment, **in_use(path))] == ["anymail.E004"]
