@@ -1,0 +1,1 @@
+"""Mailgun: https://documentation.mailgun.com/docs/mailgun/api-reference/send/mailgun"""

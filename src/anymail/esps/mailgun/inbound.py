@@ -1,0 +1,128 @@
+"""Mailgun's inbound routes.
+
+https://documentation.mailgun.com/docs/mailgun/user-manual/receive-forward-store/receive-http, and "Route Actions" and
+"Storing and Retrieving Messages" beside it
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from django.http import HttpRequest, QueryDict
+
+from anymail.esps.mailgun.sending import basic_auth
+from anymail.esps.mailgun.tracking import MailgunWebhook, is_json
+from anymail.esps.webhook import Events, posix_time
+from anymail.exceptions import AnymailConfigurationError, AnymailWebhookValidationFailure
+from anymail.inbound import AnymailInboundMessage
+from anymail.signals import AnymailInboundEvent
+from anymail.wire import Flow, Request
+
+_ATTACHMENT = re.compile(r"attachment-\d{1,9}")
+# Where the API key may go.
+_MESSAGE_URL = re.compile(r"https://[a-z0-9.-]+\.mailgun\.net/v3/domains/[!-~]+")
+# Mailgun takes messages of 25 MB; in base64, quoted in JSON, they are larger.
+_MAX_STORED = 64 * 1024 * 1024
+
+
+class MailgunInbound(MailgunWebhook):
+    """Reads what a route forwards: the raw message, or its parsed fields. What it stores is fetched."""
+
+    fetches = True
+
+    def items(self, request: HttpRequest) -> Sequence[Any]:
+        return [request]
+
+    def events(self, item: HttpRequest) -> Flow[Events]:
+        fields = item.POST
+        if is_json(item) or ("event" in fields and "sender" not in fields):
+            raise AnymailConfigurationError(
+                "A Mailgun tracking webhook calls Anymail's Mailgun inbound URL: set it to the URL mailgun/tracking/."
+            )
+        # The headers of a message are fields too: one named body-mime must not pass for the message.
+        if "body-mime" in fields and not {"body-plain", "body-html"} & fields.keys():
+            message = _from_raw(item)
+        elif "attachments" in fields and "message-url" in fields:
+            message = yield from self._stored(fields["message-url"])
+        else:
+            message = _from_fields(item)
+        # Those of the message's headers that have the same names come after these two fields, and before the others.
+        message.envelope_sender = fields.getlist("sender", [None])[0]
+        message.envelope_recipient = fields.getlist("recipient", [None])[0]
+        message.stripped_text = fields.get("stripped-text")
+        message.stripped_html = fields.get("stripped-html")
+        message.spam_detected = str(message.get("X-Mailgun-Sflag", "")).strip().lower() == "yes"
+        message.spam_score = _number(message.get("X-Mailgun-Sscore"))
+        return [
+            AnymailInboundEvent(
+                message=message,
+                event_id=fields.get("token"),
+                timestamp=posix_time(fields.get("timestamp")),
+                esp_event=item,
+            )
+        ]
+
+    def _stored(self, url: str) -> Flow[AnymailInboundMessage]:
+        """Fetch a message that a route's ``store(notify=…)`` tells of, which has its attachments only there."""
+        if self.options.api_key is None:
+            raise AnymailConfigurationError(
+                "A Mailgun route calls Anymail with store(notify=...), whose messages have to be fetched: set "
+                "MAILGUN_API_KEY, or let the route forward(...) to the URL mailgun/inbound_mime/."
+            )
+        if not _MESSAGE_URL.fullmatch(url):
+            raise AnymailWebhookValidationFailure("message-url does not lead to Mailgun.")
+        headers = {"Accept": "message/rfc2822", "Authorization": basic_auth(self.options.api_key)}
+        response = yield Request.get(url, headers=headers, max_response=_MAX_STORED)
+        answer = self.read_json(response)
+        source = answer.get("body-mime") if isinstance(answer, dict) else None
+        if not isinstance(source, str):
+            raise self.unreadable(response, "without a body-mime")
+        return AnymailInboundMessage.parse_raw_mime(source)
+
+
+def _from_raw(request: HttpRequest) -> AnymailInboundMessage:
+    if request.content_type == "multipart/form-data":
+        return AnymailInboundMessage.parse_raw_mime(request.POST["body-mime"])
+    # Django reads forms as UTF-8, and a message may hold anything.
+    source = QueryDict(request.body, encoding="latin-1")["body-mime"]
+    return AnymailInboundMessage.parse_raw_mime_bytes(source.encode("latin-1"))
+
+
+def _from_fields(request: HttpRequest) -> AnymailInboundMessage:
+    fields = request.POST
+    try:
+        headers = [(str(name), str(value)) for name, value in json.loads(fields["message-headers"])]
+    except (KeyError, ValueError, TypeError, RecursionError) as error:
+        raise AnymailWebhookValidationFailure("The body holds no message.") from error
+    content_ids = _content_ids(fields)
+    files: dict[str, Any] = dict(request.FILES.items())
+    names = sorted(filter(_ATTACHMENT.fullmatch, files), key=lambda name: int(name.rpartition("-")[2]))
+    return AnymailInboundMessage.construct(
+        headers=headers,
+        text=fields.get("body-plain") or None,
+        html=fields.get("body-html") or None,
+        attachments=[
+            AnymailInboundMessage.construct_attachment_from_uploaded_file(files[name], content_ids.get(name))
+            for name in names
+        ],
+    )
+
+
+def _content_ids(fields: QueryDict) -> dict[str, str]:
+    """The Content-ID of each inline attachment. content-id-map is the reverse, and repeats those that messages do."""
+    try:
+        pairs = json.loads(fields.get("content-id-map") or "{}", object_pairs_hook=list)
+        found = [(str(name), str(content_id).strip("<> ")) for content_id, name in pairs]
+    except (ValueError, TypeError, RecursionError):
+        return {}
+    return {name: content_id for name, content_id in found if content_id}
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        return float(text) if text is not None else None
+    except ValueError:
+        return None
