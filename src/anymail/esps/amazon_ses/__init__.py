@@ -1,0 +1,1 @@
+"""Amazon SES: https://docs.aws.amazon.com/ses/latest/APIReference-V2/"""

@@ -1,0 +1,321 @@
+"""What botocore does for us: credentials, endpoints and Signature Version 4. The calls are carried by our transport.
+
+https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import hashlib
+import os
+import re
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from anymail.conf import Options, mapping, option
+from anymail.esps.base import AnswerReader
+from anymail.exceptions import (
+    AnymailAPIError,
+    AnymailConfigurationError,
+    AnymailImproperlyInstalled,
+    AnymailNotSupportedWarning,
+    Category,
+)
+from anymail.wire import Body, Request, Response
+
+_CREDENTIALS = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
+_SESSION_PARAMS = {*_CREDENTIALS, "aws_account_id", "botocore_session", "profile_name", "region_name"}
+_CLIENT_PARAMS = {*_CREDENTIALS, "aws_account_id", "api_version", "config", "endpoint_url", "region_name", "use_ssl"}
+# What concerns the connection, which is not botocore's here.
+_OURS = {"verify", "client_cert", "connect_timeout", "proxies", "proxies_config", "read_timeout", "retries"}
+
+
+class Params(dict[str, Any]):
+    """Parameters for botocore, some of them secret."""
+
+    def __repr__(self) -> str:
+        return f"Params({', '.join(map(str, self))})"
+
+
+def _session_params(value: Any) -> Params:
+    return _known(mapping(value), _SESSION_PARAMS)
+
+
+def _client_params(value: Any) -> Params:
+    params = _known(mapping(value), _CLIENT_PARAMS | {"verify"})
+    config = params.get("config")
+    ours = _OURS & {*params, *(config if isinstance(config, Mapping) else ())}
+    if ours:
+        warnings.warn(
+            f"{', '.join(sorted(ours))} in AMAZON_SES_CLIENT_PARAMS has no effect, since Anymail's own transport makes "
+            "the calls: see REQUESTS_TIMEOUT, RETRIES, and the environment's SSL_CERT_FILE and HTTPS_PROXY.",
+            AnymailNotSupportedWarning,
+            stacklevel=2,
+        )
+    params.pop("verify", None)
+    return params
+
+
+def _known(params: dict[str, Any], names: set[str]) -> Params:
+    if unknown := params.keys() - names:
+        raise ValueError(f"it has no {', '.join(sorted(map(str, unknown)))}; what it may have: {sorted(names)}")
+    return Params(params)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AWSOptions(Options):
+    client_params: Params = option(
+        "What boto3's clients take: `region_name`, credentials, `endpoint_url`, `use_ssl`, and `config` (a botocore "
+        "`Config`, or a dict of what it takes). Without it, botocore looks in its usual places. What concerns the "
+        "connection has no effect.",
+        default={},
+        convert=_client_params,
+    )
+    session_params: Params = option(
+        "What a boto3 `Session` takes: `profile_name`, `region_name`, credentials, `botocore_session`.",
+        default={},
+        convert=_session_params,
+    )
+
+
+class Endpoint(NamedTuple):
+    """Where a service is called, without a slash at the end, and the region to sign for ("*": all)."""
+
+    url: str
+    region: str
+
+
+class AWS:
+    """The credentials and endpoints of one configuration. Costly to make: see ``aws_for``."""
+
+    def __init__(
+        self,
+        options: AWSOptions,
+        clock: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC),
+    ) -> None:
+        self.clock = clock
+        self._options = options
+        self._lock = threading.RLock()
+        self._session: Any = None
+        self._clients: dict[tuple[str, str | None], Any] = {}
+
+    def endpoint(self, service: str, region: str | None = None) -> Endpoint:
+        """The endpoint of a service, by its name in botocore. Raises AnymailConfigurationError without a region."""
+        meta = self._client(service, region).meta
+        return Endpoint(meta.endpoint_url.rstrip("/"), meta.region_name)
+
+    def multi_region_endpoint(self, endpoint_id: str) -> Endpoint:
+        """A global endpoint of SES: https://docs.aws.amazon.com/ses/latest/dg/global-endpoints.html"""
+        meta = self._client("sesv2", None).meta
+        with _configuration_errors():
+            from botocore.endpoint_provider import EndpointProvider
+
+            loader = self._botocore().get_component("data_loader")
+            rules = loader.load_service_model("sesv2", "endpoint-rule-set-1")
+            found = EndpointProvider(rules, loader.load_data("partitions")).resolve_endpoint(
+                EndpointId=endpoint_id,
+                Region=meta.region_name,
+                UseDualStack=bool(meta.config.use_dualstack_endpoint),
+                UseFIPS=bool(meta.config.use_fips_endpoint),
+                Endpoint=self._options.client_params.get("endpoint_url"),
+            )
+        return Endpoint(found.url.rstrip("/"), "*")
+
+    def object_url(self, bucket: str, key: str, region: str) -> str:
+        """The URL of an object in S3."""
+        client = self._client("s3", region)
+        url: str = client.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": key})
+        return url
+
+    def sign(self, request: Request, service: str, region: str) -> Request:
+        """The request with the headers that authenticate it, for the body exactly as it is.
+
+        Credentials are asked for each time, since those of a role expire. Raises AnymailAPIError without any.
+        """
+        credentials = self._credentials()
+        digest = sha256(request.body)
+        headers = {**request.headers, "X-Amz-Date": self.clock().strftime("%Y%m%dT%H%M%SZ")}
+        if credentials.token:
+            headers["X-Amz-Security-Token"] = credentials.token
+        if service == "s3" or region == "*":
+            headers["X-Amz-Content-SHA256"] = digest
+        if region == "*":
+            headers = _signed_for_all_regions(request, headers, credentials, service)
+        else:
+            headers["Authorization"] = authorization(request, headers, digest, credentials, service, region)
+        return dataclasses.replace(request, headers=headers)
+
+    def _credentials(self) -> Any:
+        """The credentials of this moment: ``access_key``, ``secret_key`` and ``token``."""
+        with _configuration_errors():
+            from botocore.credentials import Credentials
+            from botocore.exceptions import BotoCoreError
+        given = self._options.client_params
+        try:
+            with self._lock:
+                if given.get("aws_access_key_id"):
+                    found = Credentials(*(given.get(name) for name in _CREDENTIALS))
+                else:
+                    found = self._botocore().get_credentials()
+            if found is not None:
+                return found.get_frozen_credentials()
+            why = "none are in AMAZON_SES_CLIENT_PARAMS, nor in any other place that botocore looks in"
+        except BotoCoreError as error:
+            why = str(error)
+        raise AnymailAPIError(f"There are no AWS credentials: {why}.", category="auth")
+
+    def _botocore(self) -> Any:
+        with self._lock, _configuration_errors():
+            if self._session is None:
+                import botocore.session
+
+                params = self._options.session_params
+                session = params.get("botocore_session") or botocore.session.Session(profile=params.get("profile_name"))
+                if params.get("region_name"):
+                    session.set_config_variable("region", params["region_name"])
+                if params.get("aws_access_key_id"):
+                    session.set_credentials(*(params.get(name) for name in (*_CREDENTIALS, "aws_account_id")))
+                self._session = session
+            return self._session
+
+    def _client(self, service: str, region: str | None) -> Any:
+        """A botocore client, which makes no calls but knows where they go."""
+        with self._lock:
+            if (service, region) not in self._clients:
+                self._clients[service, region] = self._make_client(service, region)
+            return self._clients[service, region]
+
+    def _make_client(self, service: str, region: str | None) -> Any:
+        session = self._botocore()
+        with _configuration_errors():
+            import botocore
+            from botocore.config import Config
+
+            params = Params(self._options.client_params)
+            config = params.pop("config", None)
+            config = Config(**config) if isinstance(config, Mapping) else config or Config()
+            if service == "s3":
+                # Unsigned, its presigned URLs are plain ones.
+                plain = Config(signature_version=botocore.UNSIGNED, s3={"us_east_1_regional_endpoint": "regional"})
+                config = config.merge(plain)
+            if region is not None:
+                params["region_name"] = region
+            return session.create_client(service, config=config, **params)
+
+
+@contextmanager
+def _configuration_errors() -> Iterator[None]:
+    """Raise AnymailConfigurationError for what botocore finds wrong with its parameters, or when it is missing."""
+    try:
+        from botocore.exceptions import BotoCoreError
+    except ImportError:
+        raise AnymailImproperlyInstalled("botocore", "amazon-ses") from None
+    try:
+        yield
+    except (BotoCoreError, TypeError, ValueError) as error:
+        raise AnymailConfigurationError(
+            f"AMAZON_SES_CLIENT_PARAMS, AMAZON_SES_SESSION_PARAMS or AWS's own settings are wrong: {error}"
+        ) from error
+
+
+_known_aws: dict[str, AWS] = {}
+_known_aws_lock = threading.Lock()
+
+
+def aws_for(options: AWSOptions) -> AWS:
+    """The ``AWS`` of this process for these options."""
+    key = repr((os.getpid(), sorted(options.client_params.items()), sorted(options.session_params.items())))
+    with _known_aws_lock:
+        return _known_aws.setdefault(key, AWS(options))
+
+
+def sha256(body: Body) -> str:
+    digest = hashlib.sha256()
+    for chunk in (body,) if isinstance(body, bytes) else body:
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def authorization(
+    request: Request, headers: Mapping[str, str], digest: str, credentials: Any, service: str, region: str
+) -> str:
+    """The Authorization header of a request whose other headers (``X-Amz-Date`` among them) are all signed.
+
+    ``digest`` is the SHA-256 of its body; ``credentials`` have ``access_key`` and ``secret_key``.
+    """
+    from botocore.auth import S3SigV4Auth, SigV4Auth
+    from botocore.awsrequest import AWSRequest
+
+    # S3 alone takes paths as they are, not encoded once more.
+    auth = (S3SigV4Auth if service == "s3" else SigV4Auth)(credentials, service, region)
+    auth.payload = lambda _: digest
+    call = AWSRequest(request.method, request.url, headers=dict(headers))
+    call.context["timestamp"] = headers["X-Amz-Date"]
+    signature = auth.signature(auth.string_to_sign(call, auth.canonical_request(call)), call)
+    signed = auth.signed_headers(auth.headers_to_sign(call))
+    return f"AWS4-HMAC-SHA256 Credential={auth.scope(call)}, SignedHeaders={signed}, Signature={signature}"
+
+
+def _signed_for_all_regions(
+    request: Request, headers: Mapping[str, str], credentials: Any, service: str
+) -> dict[str, str]:
+    """Signature Version 4A, which botocore leaves to AWS's C library."""
+    try:
+        from botocore.awsrequest import AWSRequest
+        from botocore.crt.auth import CrtSigV4AsymAuth
+    except ImportError:
+        raise AnymailConfigurationError(
+            "Calls to an EndpointId are signed with SigV4A, for which botocore needs another package: "
+            "pip install 'botocore[crt]'."
+        ) from None
+    call = AWSRequest(request.method, request.url, headers=dict(headers))
+    CrtSigV4AsymAuth(credentials, service, "*").add_auth(call)
+    return {name: value for name, value in call.headers.items() if name.lower() != "host"}
+
+
+# https://docs.aws.amazon.com/ses/latest/APIReference-V2/CommonErrors.html, where the HTTP status does not tell.
+_CATEGORIES: dict[str, Category] = {
+    "UnrecognizedClientException": "auth",
+    "InvalidClientTokenId": "auth",
+    "InvalidSignatureException": "auth",
+    "SignatureDoesNotMatch": "auth",
+    "IncompleteSignature": "auth",
+    "ExpiredToken": "auth",
+    "ExpiredTokenException": "auth",
+    "MissingAuthenticationToken": "auth",
+    "MissingAuthenticationTokenException": "auth",
+    "AccessDenied": "auth",
+    "AccessDeniedException": "auth",
+    # The account's state, which the next message would meet too.
+    "AccountSuspendedException": "auth",
+    "SendingPausedException": "auth",
+    "LimitExceededException": "quota",
+    "TooManyRequestsException": "rate_limit",
+    "Throttling": "rate_limit",
+    "ThrottlingException": "rate_limit",
+}
+
+
+class AWSAnswers(AnswerReader):
+    """Reads the answers of SES, SNS, S3 and KMS."""
+
+    name = "Amazon SES"
+    # A 503 may have been accepted all the same.
+    safe_to_repeat = frozenset({429})
+
+    def explain(self, response: Response) -> tuple[str, Category | None]:
+        try:
+            body = response.json()
+        except (ValueError, RecursionError):
+            body = dict(re.findall(r"<(Code|Message)>([^<]*)", response.text))
+        body = body if isinstance(body, dict) else {}
+        name = str(response.headers.get("x-amzn-errortype") or body.get("__type") or body.get("Code") or "")
+        name = name.partition(":")[0].rpartition("#")[2]
+        text = str(body.get("message") or body.get("Message") or response.text)
+        if "quota exceeded" in text.lower():
+            return f"{name}: {text}", "quota"
+        return (f"{name}: {text}" if name else text), _CATEGORIES.get(name)

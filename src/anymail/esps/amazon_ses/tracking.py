@@ -1,0 +1,142 @@
+"""Amazon SES's events and feedback notifications, through SNS.
+
+https://docs.aws.amazon.com/ses/latest/dg/event-publishing-retrieving-sns-contents.html and notification-contents.html
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from email.errors import HeaderParseError
+from email.header import decode_header, make_header
+from typing import Any, NamedTuple
+
+from anymail.conf import option
+from anymail.esps.amazon_ses.sns import SNSOptions, SNSWebhook
+from anymail.esps.webhook import Events, utc_time
+from anymail.exceptions import AnymailConfigurationError
+from anymail.signals import AnymailTrackingEvent, EventType, RejectReason
+from anymail.wire import Flow
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AmazonSESTrackingOptions(SNSOptions):
+    message_tag_name: str | None = option(
+        "The SES message tag, by its name, that is the tag of an event whose message headers are missing.", default=None
+    )
+
+
+class Kind(NamedTuple):
+    """A kind of event: what it becomes, and where its details are."""
+
+    details: str
+    event_type: str
+    reject_reason: str | None = None
+    #: The list of recipients in the details; without it, they are the message's.
+    recipients: str | None = None
+    description: str | None = None
+    #: In the details or in each recipient.
+    mta_response: str | None = None
+
+
+KINDS: dict[str, Kind] = {
+    "Send": Kind("send", EventType.SENT),
+    "Delivery": Kind("delivery", EventType.DELIVERED, None, "recipients", None, "smtpResponse"),
+    # Suppressed addresses too, and whatever bounceSubType says.
+    "Bounce": Kind("bounce", EventType.BOUNCED, RejectReason.BOUNCED, "bouncedRecipients", None, "diagnosticCode"),
+    "Complaint": Kind(
+        "complaint", EventType.COMPLAINED, RejectReason.SPAM, "complainedRecipients", "complaintFeedbackType"
+    ),
+    "Reject": Kind("reject", EventType.REJECTED, RejectReason.BLOCKED, None, "reason"),
+    "Open": Kind("open", EventType.OPENED),
+    "Click": Kind("click", EventType.CLICKED),
+    "Rendering Failure": Kind("failure", EventType.FAILED, None, None, "errorMessage"),
+    "DeliveryDelay": Kind(
+        "deliveryDelay", EventType.DEFERRED, None, "delayedRecipients", "delayType", "diagnosticCode"
+    ),
+    "Subscription": Kind("subscription", EventType.UNKNOWN, None, None, "source"),
+}
+
+
+class AmazonSESTracking(SNSWebhook[AmazonSESTrackingOptions]):
+    Options = AmazonSESTrackingOptions
+
+    def read(self, envelope: dict[str, Any], message: dict[str, Any]) -> Flow[Events]:
+        yield from ()
+        return list(self.tracking(envelope, message))
+
+    def tracking(self, envelope: dict[str, Any], event: dict[str, Any]) -> Events:
+        """An event for each of the recipients."""
+        word = event.get("eventType", event.get("notificationType"))
+        if word == "Received":
+            raise AnymailConfigurationError(
+                "An SNS topic for received mail calls Anymail's Amazon SES tracking URL: "
+                "subscribe the URL amazon_ses/inbound/ to it."
+            )
+        kind = KINDS.get(str(word), Kind("", EventType.UNKNOWN))
+        details = event.get(kind.details) or {}
+        mail = event.get("mail") or {}
+        headers = [(str(one["name"]).lower(), one["value"]) for one in mail.get("headers") or []]
+        description = details.get(kind.description) if kind.description else None
+        if word == "Bounce":
+            description = f"{details.get('bounceType')}: {details.get('bounceSubType')}"
+        elif word not in KINDS:
+            description = f"Unknown SES eventType {word!r}"
+        recipients = details.get(kind.recipients) if kind.recipients else mail.get("destination")
+        for recipient in recipients or [None]:
+            of = recipient if isinstance(recipient, dict) else {"emailAddress": recipient}
+            yield AnymailTrackingEvent(
+                event_type=_subscription(details) if word == "Subscription" else kind.event_type,
+                reject_reason=kind.reject_reason,
+                message_id=mail.get("messageId"),
+                timestamp=utc_time(envelope["Timestamp"]),
+                event_id=envelope["MessageId"],
+                recipient=of.get("emailAddress"),
+                metadata=_metadata(headers),
+                tags=self._tags(headers, mail),
+                description=description,
+                mta_response=of.get(kind.mta_response, details.get(kind.mta_response)),
+                user_agent=details.get("userAgent"),
+                click_url=details.get("link"),
+                esp_event=event,
+            )
+
+    def _tags(self, headers: list[tuple[str, Any]], mail: Mapping[str, Any]) -> list[str]:
+        tags = [_decoded(value) for name, value in headers if name == "x-tag"]
+        # Feedback notifications may lack the headers, and of long ones SES leaves some out.
+        return tags or list((mail.get("tags") or {}).get(self.options.message_tag_name) or [])
+
+
+def _metadata(headers: list[tuple[str, Any]]) -> dict[str, Any]:
+    try:
+        metadata = json.loads(_decoded(dict(headers).get("x-metadata", "")))
+    except (ValueError, RecursionError):
+        return {}
+    return metadata if isinstance(metadata, dict) else {}
+
+
+def _decoded(value: Any) -> str:
+    """A header's value, unfolded and without encoded-words."""
+    text = "".join(str(value).splitlines())
+    try:
+        return str(make_header(decode_header(text)))
+    except (HeaderParseError, ValueError, LookupError):
+        return text
+
+
+def _subscription(details: dict[str, Any]) -> str:
+    """What became of the contact's preferences."""
+    new, old = details.get("newTopicPreferences") or {}, details.get("oldTopicPreferences") or {}
+    if new.get("unsubscribeAll"):
+        return EventType.UNSUBSCRIBED
+    before, after = _topics(old), _topics(new)
+    changed = {after[topic] for topic in after if before.get(topic) != after[topic]}
+    if "OptOut" in changed:
+        return EventType.UNSUBSCRIBED
+    return EventType.SUBSCRIBED if "OptIn" in changed or old.get("unsubscribeAll") else EventType.UNKNOWN
+
+
+def _topics(preferences: Mapping[str, Any]) -> dict[str, str]:
+    statuses = preferences.get("topicSubscriptionStatus") or []
+    return {one["topicName"]: one["subscriptionStatus"] for one in statuses}
