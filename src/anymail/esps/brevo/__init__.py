@@ -1,0 +1,1 @@
+"""Brevo, formerly Sendinblue: https://developers.brevo.com/reference"""

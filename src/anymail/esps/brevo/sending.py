@@ -1,0 +1,313 @@
+"""Sending through Brevo.
+
+https://developers.brevo.com/reference/sendtransacemail and /docs/batch-send-transactional-emails
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+import uuid
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from email.header import Header
+from email.message import Message
+from typing import Any, ClassVar
+
+from anymail.conf import Secret, SendOptions, base_url, boolean, option, secret
+from anymail.esps.base import ESP, AnswerReader, Coalescing, present
+from anymail.exceptions import AnymailAPIError, Category
+from anymail.mail.addresses import EmailAddress
+from anymail.mail.attachments import Attachment
+from anymail.mail.message import MailHeaders, OutgoingMail, Personal, deep_merge, merge_headers
+from anymail.mail.status import AnymailRecipientStatus, Recipients, all_recipients
+from anymail.mail.supports import MANY, Supports, Unsupported
+from anymail.wire import Base64, Flow, Request, Response, json_text
+
+API_URL = "https://api.brevo.com/v3/"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BrevoOptions(SendOptions):
+    api_key: Secret = secret("API key (`xkeysib-…`), not an SMTP key.", bare=True)
+    api_url: str = option("Base URL of the API.", default=API_URL, convert=base_url)
+    workaround_display_name_bugs: bool = option(
+        "Encode the display names that Brevo would drop: those with both non-ASCII and special characters.",
+        default=True,
+        convert=boolean,
+    )
+    prevent_header_encoding_bugs: bool = option(
+        "Refuse non-ASCII headers and metadata, which Brevo sends as raw 8-bit headers.", default=True, convert=boolean
+    )
+
+
+# The error codes of the API reference, where the HTTP status does not tell.
+_CATEGORIES: dict[str, Category] = {
+    "unauthorized": "auth",
+    "permission_denied": "auth",
+    "account_under_validation": "auth",
+    "not_enough_credits": "quota",
+}
+
+_METADATA = "X-Mailin-custom"
+# https://developers.brevo.com/docs/heterogenous-versions-batch-emails has several spellings.
+_IDEMPOTENCY_KEYS = frozenset({"idempotencykey", "idempotency-key"})
+# Headers that tell Brevo what to do with the whole call.
+_CALL_HEADERS = _IDEMPOTENCY_KEYS | {"sender.ip", "x-mailin-tag", "x-sib-sandbox"}
+# What one of ``messageVersions`` may hold in place of the message's own.
+_VERSION = ("to", "bcc", "cc", "htmlContent", "textContent", "subject", "replyTo", "headers", "params")
+# What the versions of a call can fall back on.
+_CONTENT = ("htmlContent", "textContent", "subject")
+_MAX_VERSIONS, _MAX_RECIPIENTS = 1000, 2000
+_SPECIALS = re.compile(r'[][\\()<>@,:;".]')
+
+
+class BrevoAnswers(AnswerReader):
+    """Reads the answers of Brevo's API: to a message, and to an attachment that is asked for."""
+
+    name = "Brevo"
+    slug = "brevo"
+    prefixes: ClassVar[tuple[str, ...]] = ("BREVO", "SENDINBLUE")
+    safe_to_repeat = frozenset({429})
+
+    def explain(self, response: Response) -> tuple[str, Category | None]:
+        code, text = _code_and_text(response)
+        return (f"{code}: {text}" if code else text), _CATEGORIES.get(code)
+
+    def api_error(self, response: Response) -> AnymailAPIError:
+        error = super().api_error(response)
+        if error.category == "rate_limit" and error.retry_after is None:
+            # https://developers.brevo.com/docs/limit-headers: there is no Retry-After.
+            error.retry_after = _seconds(response.headers.get("x-sib-ratelimit-reset", ""))
+        if _code_and_text(response)[0] == "duplicate_parameter":
+            # It may be the idempotencyKey of an attempt that Brevo has taken.
+            error.sent = None
+        return error
+
+
+class Brevo(BrevoAnswers, ESP[BrevoOptions]):
+    Options = BrevoOptions
+    supports = Supports(
+        reply_to=1,
+        # Delivered, but a name before a ``to`` vanishes, and one in ``cc`` costs the whole Cc header.
+        non_ascii_usernames=True,
+        inline=False,
+        metadata=True,
+        tags=MANY,
+        send_at=True,
+        template_id=True,
+        merge_data=True,
+        merge_global_data=True,
+        merge_metadata=True,
+        merge_headers=True,
+    )
+    # 2000 recipients in a call, of which batch_key() lets each message have two.
+    coalescing = Coalescing(messages=_MAX_VERSIONS, bytes=15_000_000)
+
+    def check(self, mail: OutgoingMail) -> Iterator[Unsupported]:
+        if not self.options.prevent_header_encoding_bugs:
+            return
+        headers = _safe_headers(mail.headers)
+        for name in mail.headers:
+            if name not in headers:
+                yield Unsupported(f"non-ASCII characters in {name!r} header", {"headers": headers})
+        metadata = _safe_metadata(mail.metadata)
+        if metadata != mail.metadata:
+            yield Unsupported("non-ASCII characters in metadata", {"metadata": metadata})
+        personal = {spec: _safe_metadata(values) for spec, values in mail.merge_metadata.items()}
+        if personal != mail.merge_metadata:
+            yield Unsupported("non-ASCII characters in merge_metadata", {"merge_metadata": personal})
+        own = {spec: _safe_headers(values) for spec, values in mail.merge_headers.items()}
+        if any(len(own[spec]) < len(values) for spec, values in mail.merge_headers.items()):
+            yield Unsupported("non-ASCII characters in merge_headers", {"merge_headers": own})
+
+    def deliver(self, mail: OutgoingMail) -> Flow[Recipients]:
+        if mail.batch and mail.to and "messageVersions" not in mail.esp_extra:
+            return (yield from self._deliver_batch(mail))
+        response = yield self._request(self.message(mail))
+        ids = self._message_ids(response)
+        return all_recipients(mail.recipients, "queued", ids[0] if len(ids) == 1 else None)
+
+    def _deliver_batch(self, mail: OutgoingMail) -> Flow[Recipients]:
+        """A batch too large for one call takes several. If a later one fails, the statuses say for whom."""
+        versions = [(personal.to, self.version(mail, personal)) for personal in mail.personal()]
+        size = max(1, min(_MAX_VERSIONS, _MAX_RECIPIENTS // (1 + len(mail.cc) + len(mail.bcc))))
+        statuses = all_recipients(mail.cc + mail.bcc, "queued")
+        for start in range(0, len(versions), size):
+            part = versions[start : start + size]
+            try:
+                response = yield self._request(self.message(mail, [version for _, version in part]), start // size)
+                ids = self._version_ids(response, len(part))
+            except AnymailAPIError as error:
+                if start == 0:
+                    raise
+                statuses.update(all_recipients([to for to, _ in versions[start:]], "failed"))
+                if error.sent is not False:
+                    statuses.update(all_recipients([to for to, _ in part], "unknown"))
+                break
+            for (to, _), message_id in zip(part, ids, strict=True):
+                statuses[to.key] = AnymailRecipientStatus(message_id, "queued")
+        return statuses
+
+    def batch_key(self, mail: OutgoingMail) -> Hashable | None:
+        special = {name.lower() for name in mail.headers} & _CALL_HEADERS
+        if mail.batch or not mail.to or len(mail.recipients) > 2 or mail.attachments or mail.esp_extra or special:
+            return None
+        content = bool(mail.subject), bool(mail.text), bool(mail.html)
+        return mail.from_email, mail.tags, mail.template_id, mail.send_at, content
+
+    def deliver_many(self, mails: Sequence[OutgoingMail]) -> Flow[list[Recipients | AnymailAPIError]]:
+        """Each message is a version with content of its own; that of the first stands for the default."""
+        messages = [self.message(mail) for mail in mails]
+        shared = {key: value for key, value in messages[0].items() if key not in _VERSION or key in _CONTENT}
+        versions = [{key: value for key, value in message.items() if key in _VERSION} for message in messages]
+        response = yield self._request({**shared, "messageVersions": versions})
+        ids = self._version_ids(response, len(mails))
+        return [
+            all_recipients(mail.recipients, "queued", message_id) for mail, message_id in zip(mails, ids, strict=True)
+        ]
+
+    def message(self, mail: OutgoingMail, versions: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
+        """The request of /smtp/email, to the recipients of ``versions`` if there are any."""
+        payload = present(
+            {
+                "sender": self._address(mail.from_email[0]) if mail.from_email else None,
+                "to": [] if versions else self._addresses(mail.to),
+                "bcc": self._addresses(mail.bcc),
+                "cc": self._addresses(mail.cc),
+                "htmlContent": mail.html,
+                "textContent": mail.text,
+                "subject": mail.subject,
+                "replyTo": self._address(mail.reply_to[0]) if mail.reply_to else None,
+                "attachment": [_attachment(attachment) for attachment in mail.attachments],
+                "headers": _headers(mail.headers, mail.metadata),
+                "templateId": _template_id(mail.template_id),
+                "params": mail.merge_global_data,
+                "messageVersions": versions,
+                "tags": mail.tags,
+                "scheduledAt": mail.send_at.isoformat(timespec="milliseconds") if mail.send_at else None,
+            }
+        )
+        # An address is named by "email" or by "id": one in esp_extra stands alone.
+        whole = {"sender", "replyTo"} & mail.esp_extra.keys()
+        return deep_merge({key: value for key, value in payload.items() if key not in whole}, mail.esp_extra)
+
+    def version(self, mail: OutgoingMail, personal: Personal) -> dict[str, Any]:
+        """One of the ``messageVersions``. What is its own is complete: Brevo does not document how it merges."""
+        spec = personal.to.addr_spec
+        own_headers = mail.merge_metadata.get(spec) or mail.merge_headers.get(spec)
+        headers = _headers(personal.headers, personal.metadata) if own_headers else {}
+        return present(
+            {
+                "to": self._addresses([personal.to]),
+                "headers": {name: value for name, value in headers.items() if name.lower() not in _IDEMPOTENCY_KEYS},
+                "params": personal.merge_data if mail.merge_data.get(spec) else None,
+            }
+        )
+
+    def _request(self, payload: dict[str, Any], part: int = 0) -> Request:
+        """One call, with an idempotencyKey; ``part`` counts the calls that share the one in ``payload``."""
+        headers = dict(payload.get("headers", {}))
+        name = next((name for name in headers if name.lower() in _IDEMPOTENCY_KEYS), "idempotencyKey")
+        key = str(headers.get(name) or uuid.uuid4())
+        if part and name in headers:
+            key = str(uuid.uuid5(uuid.NAMESPACE_OID, f"{key}/{part}"))
+        return Request.post(
+            f"{self.options.api_url}smtp/email",
+            headers={"Accept": "application/json", "api-key": self.options.api_key.reveal()},
+            json={**payload, "headers": {**headers, name: key}},
+            idempotency_key=key,
+        )
+
+    def _addresses(self, addresses: Iterable[EmailAddress]) -> list[dict[str, str]]:
+        return [self._address(address) for address in addresses]
+
+    def _address(self, address: EmailAddress) -> dict[str, str]:
+        name = address.display_name
+        if self.options.workaround_display_name_bugs and not name.isascii() and _SPECIALS.search(name):
+            name = Header(name, "utf-8").encode(linesep="\n").replace("\n", "")
+        return {"email": address.addr_spec, **({"name": name} if name else {})}
+
+    # Reading answers.
+
+    def _message_ids(self, response: Response) -> list[str]:
+        """The ids of the messages that Brevo has taken; none if it took them without telling."""
+        if _taken_before(response) or (response.ok and not response.content.strip()):
+            return []
+        answer = self.read_json(response)
+        if isinstance(answer, dict):
+            ids = answer.get("messageIds", [answer.get("messageId")])
+            if isinstance(ids, list) and ids and all(isinstance(one, str) for one in ids):
+                return ids
+        raise self.unreadable(response, "without a messageId")
+
+    def _version_ids(self, response: Response, expected: int) -> Sequence[str | None]:
+        """The id of each version, in order."""
+        ids = self._message_ids(response)
+        if ids and len(ids) != expected:
+            raise self.unreadable(response, f"without a message id for each of {expected} versions")
+        return ids or [None] * expected
+
+
+def _code_and_text(response: Response) -> tuple[str, str]:
+    """The code and the message of an error answer; the code is "" where there is none."""
+    try:
+        answer = response.json()
+        return str(answer.get("code") or ""), str(answer["message"])
+    except (ValueError, RecursionError, KeyError, AttributeError, TypeError):
+        return "", response.text
+
+
+def _taken_before(response: Response) -> bool:
+    """Whether Brevo refuses a call because it has taken it already: its idempotencyKey was used."""
+    if response.ok:
+        return False
+    code, text = _code_and_text(response)
+    return code == "duplicate_request" or (code == "duplicate_parameter" and "idempot" in text.lower())
+
+
+def _seconds(text: str) -> float | None:
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return max(0.0, number) if math.isfinite(number) else None
+
+
+def _headers(headers: MailHeaders[str], metadata: dict[str, Any]) -> dict[str, str]:
+    own = MailHeaders({_METADATA: json_text(metadata, "metadata")}) if metadata else None
+    return dict(merge_headers(headers, own).items())
+
+
+def _is_safe(text: str) -> bool:
+    """Whether a header with this text arrives as it is. Brevo decodes what is encoded, JSON escapes too."""
+    return text.isascii() and "\\u" not in text
+
+
+def _safe_headers(headers: MailHeaders[str]) -> MailHeaders[str]:
+    return MailHeaders([(name, value) for name, value in headers.items() if _is_safe(value)])
+
+
+def _safe_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in metadata.items() if _is_safe(json_text({key: value}, "metadata"))}
+
+
+def _template_id(template_id: str | None) -> int | str | None:
+    return int(template_id) if template_id and template_id.isascii() and template_id.isdigit() else template_id
+
+
+def _attachment(attachment: Attachment) -> dict[str, Any]:
+    return {"name": attachment.name, "content": Base64(_in_utf8(attachment))}
+
+
+def _in_utf8(attachment: Attachment) -> bytes:
+    """The content, a text's in UTF-8: Brevo labels every text so."""
+    if not attachment.mimetype.startswith("text/"):
+        return attachment.content
+    header = Message()
+    header["Content-Type"] = attachment.content_type
+    try:
+        charset = attachment.charset or header.get_content_charset() or "utf-8"
+        return attachment.content.decode(charset).encode("utf-8")
+    except (LookupError, ValueError):
+        return attachment.content
