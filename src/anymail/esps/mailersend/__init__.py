@@ -1,0 +1,1 @@
+"""MailerSend: https://developers.mailersend.com"""
