@@ -1,0 +1,1 @@
+"""Mailjet: https://dev.mailjet.com/email/reference/"""

@@ -1,0 +1,341 @@
+"""Mailjet's side of the sandbox: /v3.1/send, and the event webhook."""
+
+from __future__ import annotations
+
+import binascii
+import json
+import re
+from base64 import b64decode, b64encode
+from collections.abc import Iterator
+from typing import Any
+
+from anymail.esps.sandbox import Letter, Refusal, Reply, SandboxESP, addresses, json_of, json_response, violation
+from anymail.exceptions import AnymailInvalidAddress
+from anymail.mail.addresses import EmailAddress, format_addresses
+from anymail.wire import Request, Response
+
+API_KEY = "5a4d6b0csandboxmailjetapikey0001"
+SECRET_KEY = "5a4d6b0csandboxmailjetsecret0001"
+_CREDENTIALS = "Basic " + b64encode(f"{API_KEY}:{SECRET_KEY}".encode()).decode("ascii")
+
+_STRING = {"type": "string"}
+_BOOLEAN = {"type": "boolean"}
+_SWITCH = {"enum": ["account_default", "disabled", "enabled"]}
+_FILLED = {"type": "string", "minLength": 1}
+_CONTACT = {
+    "type": "object",
+    "properties": {"Email": _FILLED, "Name": _STRING},
+    "required": ["Email"],
+    "additionalProperties": False,
+}
+_CONTACTS = {"type": "array", "minItems": 1, "maxItems": 50, "items": _CONTACT}
+_FILE: dict[str, Any] = {
+    "type": "object",
+    "properties": {"ContentType": _FILLED, "Filename": _FILLED, "Base64Content": _FILLED},
+    "required": ["ContentType", "Filename", "Base64Content"],
+    "additionalProperties": False,
+}
+# https://dev.mailjet.com/email/reference/send-emails/
+_PROPERTIES: dict[str, Any] = {
+    "From": _CONTACT,
+    "Sender": _CONTACT,
+    "To": _CONTACTS,
+    "Cc": _CONTACTS,
+    "Bcc": _CONTACTS,
+    "ReplyTo": _CONTACT,
+    "Subject": {"type": "string", "maxLength": 255},
+    "TextPart": _STRING,
+    "HTMLPart": _STRING,
+    "TemplateID": {"type": "integer"},
+    "TemplateLanguage": _BOOLEAN,
+    "TemplateErrorReporting": _CONTACT,
+    "TemplateErrorDeliver": _BOOLEAN,
+    "Attachments": {"type": "array", "items": _FILE},
+    "InlinedAttachments": {
+        "type": "array",
+        "items": {**_FILE, "properties": {**_FILE["properties"], "ContentID": _FILLED}},
+    },
+    "Priority": {"enum": [0, 1, 2, 3]},
+    "CustomCampaign": _STRING,
+    "DeduplicateCampaign": _BOOLEAN,
+    "TrackOpens": _SWITCH,
+    "TrackClicks": _SWITCH,
+    "CustomID": _STRING,
+    "EventPayload": _STRING,
+    "MonitoringCategory": _STRING,
+    "URLTags": {"type": "string", "maxLength": 256},
+    "Headers": {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}},
+    "Variables": {"type": "object"},
+}
+MESSAGE = {"type": "object", "properties": _PROPERTIES, "required": ["To"], "additionalProperties": False}
+PAYLOAD = {
+    "type": "object",
+    "properties": {
+        "Globals": {"type": "object", "properties": dict.fromkeys(_PROPERTIES, True), "additionalProperties": False},
+        "Messages": {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": 50,
+            "items": {"type": "object", "properties": dict.fromkeys(_PROPERTIES, True), "additionalProperties": False},
+        },
+        "SandboxMode": _BOOLEAN,
+        "AdvanceErrorHandling": _BOOLEAN,
+    },
+    "required": ["Messages"],
+    "additionalProperties": False,
+}
+
+# /email/guides/send-api-v31/, "Send API errors", by the rule of a schema that is broken.
+_CODES: dict[str, tuple[str, str]] = {
+    "required": ("mj-0003", "A mandatory property is missing."),
+    "type": ("mj-0004", "Type mismatch."),
+    "enum": ("mj-0005", "The value is not in the set of allowed values."),
+    "maxLength": ("mj-0006", "The string is too long."),
+    "minItems": ("mj-0007", "The array must not be empty."),
+    "maxItems": ("mj-0008", "The array has too many items."),
+    "minLength": ("mj-0012", "The string must not be empty."),
+}
+_MALFORMED = ("mj-0002", "Malformed JSON, please review the syntax and properties types.")
+_UNAUTHORIZED = (
+    "mj-0015",
+    "API key authentication/authorization failure. You may be unauthorized to access the API or your API key may be "
+    "expired.",
+)
+_FORBIDDEN_HEADERS = frozenset({
+    "from", "sender", "subject", "to", "cc", "bcc", "reply-to", "return-path", "delivered-to", "dkim-signature",
+    "domainkey-status", "received-spf", "authentication-results", "received", "x-mailjet-prio", "x-mailjet-debug",
+    "user-agent", "x-mailer", "x-mj-customid", "x-mj-eventpayload", "x-mj-vars", "x-mj-templateerrordeliver",
+    "x-mj-templateerrorreporting", "x-mj-templatelanguage", "x-mailjet-trackopen", "x-mailjet-trackclick",
+    "x-mj-templateid", "x-mj-workflowid", "x-feedback-id", "x-mailjet-segmentation", "list-id", "x-mj-mid",
+    "x-mj-errormessage", "date", "x-csa-complaints", "message-id", "x-mailjet-campaign",
+    "x-mj-statisticscontactslistid",
+})  # fmt: skip
+_MAX_RECIPIENTS, _MAX_ATTACHMENTS = 50, 15 * 1024 * 1024
+_AGENT = "Mozilla/5.0 (Anymail sandbox)"
+# The words of Anymail's kinds of event, and what else such an event tells.
+_EVENTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "delivered": ("sent", {"smtp_reply": "sent (250 2.0.0 OK)"}),
+    "opened": ("open", {"ip": "192.0.2.1", "geo": "FR", "agent": _AGENT}),
+    "clicked": ("click", {"url": "https://example.com/", "ip": "192.0.2.1", "geo": "FR", "agent": _AGENT}),
+    "bounced": (
+        "bounce",
+        {
+            "blocked": False,
+            "hard_bounce": True,
+            "error_related_to": "recipient",
+            "error": "user unknown",
+            "comment": "550 5.1.1 No such user",
+        },
+    ),
+    "complained": ("spam", {"source": "JMRPP"}),
+}
+
+
+class MailjetSandbox(SandboxESP):
+    slug = "mailjet"
+    routes = (("POST", "/v3.1/send/?", "send"),)
+
+    def settings(self, url: str) -> dict[str, Any]:
+        return {"MAILJET_API_KEY": API_KEY, "MAILJET_SECRET_KEY": SECRET_KEY, "MAILJET_API_URL": f"{url}v3.1/"}
+
+    def send(self, request: Request) -> Reply:
+        body = self._body(request)
+        sandboxed = bool(body.get("SandboxMode"))
+        results, letters, status = [], [], 200
+        for own in body["Messages"]:
+            message = _merged(body.get("Globals", {}), own)
+            if _holds_null(message.get("Variables")):
+                raise self._refusal(500, "", "Cannot convert data from Null value")
+            if errors := [self._error(*one) for one in self._errors(message)]:
+                results.append({"Status": "error", "Errors": errors})
+                status = max(status, *(error["StatusCode"] for error in errors)) if len(body["Messages"]) == 1 else 400
+            else:
+                result, of_message = self._take(message, sandboxed)
+                results.append(result)
+                letters += of_message
+        return Reply(json_response(status, {"Messages": results}), letters)
+
+    def _body(self, request: Request) -> Any:
+        if request.headers.get("Authorization") != _CREDENTIALS:
+            raise self._refusal(401, *_UNAUTHORIZED)
+        try:
+            body = json_of(request)
+        except ValueError:
+            raise self._refusal(400, *_MALFORMED) from None
+        if broken := violation(PAYLOAD, body):
+            raise self._refusal(400, *_CODES.get(broken[1], _MALFORMED))
+        return body
+
+    def _refusal(self, status: int, code: str, text: str) -> Refusal:
+        return Refusal(json_response(status, self._error(code, text, (), status)))
+
+    def _error(self, code: str, text: str, related: tuple[str, ...] = (), status: int = 400) -> dict[str, Any]:
+        error = {"ErrorIdentifier": self.new_id(), "ErrorCode": code, "StatusCode": status, "ErrorMessage": text}
+        return {**error, "ErrorRelatedTo": list(related)} if related else error
+
+    def _errors(self, message: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
+        """What Mailjet would refuse in a message: code, text, the properties, and the status if it is not 400."""
+        if broken := violation(MESSAGE, message):
+            where, rule, text = broken
+            # A schema names what lacks a property, Mailjet the property.
+            missing = re.findall(r"^'(\w+)' is a required", text)
+            yield (*_CODES.get(rule, _MALFORMED), (".".join(filter(None, [where, *missing])),))
+            return
+        for place, contact in _contacts(message):
+            if _parsed(contact) is None:
+                yield "mj-0013", f'"{contact["Email"]}" is an invalid email address.', (f"{place}.Email",)
+        if not (message.get("TextPart") or message.get("HTMLPart") or "TemplateID" in message):
+            yield "send-0003", "At least HTMLPart, TextPart or TemplateID must be provided.", ("HTMLPart", "TemplateID")
+        if "From" not in message and "TemplateID" not in message:
+            yield "mj-0003", "A mandatory property is missing.", ("From",)
+        for name in message.get("Headers", {}):
+            if name.lower() in _FORBIDDEN_HEADERS:
+                yield "send-0011", f'Header "{name}" cannot be customized.', (f"Headers.{name}",)
+        if message.get("DeduplicateCampaign") and not message.get("CustomCampaign"):
+            yield "send-0012", "DeduplicateCampaign needs CustomCampaign.", ("DeduplicateCampaign",)
+        if len({one["Email"].lower() for _, one in _contacts(message, ("To", "Cc", "Bcc"))}) > _MAX_RECIPIENTS:
+            yield "send-0015", "There are too many recipients.", ("To", "Cc", "Bcc")
+        if {"TemplateErrorReporting", "TemplateErrorDeliver"} & set(message) and not message.get("TemplateLanguage"):
+            yield "send-0016", "Template errors can only be handled with TemplateLanguage.", ("TemplateLanguage",)
+        try:
+            size = sum(len(b64decode(one["Base64Content"], validate=True)) for one in _files(message))
+        except binascii.Error:
+            yield "mj-0004", "Type mismatch. Expected base64.", ("Attachments",)
+        else:
+            if size > _MAX_ATTACHMENTS:
+                yield "mj-0011", "The payload is too large.", ("Attachments",)
+
+    def _take(self, message: dict[str, Any], sandboxed: bool) -> tuple[dict[str, Any], list[Letter]]:
+        """Mailjet's result for a good message, and its letters."""
+        result: dict[str, Any] = {"Status": "success", "CustomID": message.get("CustomID", "")}
+        letters = []
+        for name in ("To", "Cc", "Bcc"):
+            result[name] = []
+            for contact in message.get(name, ()):
+                message_id = 0 if sandboxed else 1152921504606846976 + int(self.new_id().replace("-", "")[:12], 16)
+                result[name].append(
+                    {
+                        "Email": contact["Email"].lower(),
+                        "MessageUUID": "" if sandboxed else self.new_id(),
+                        "MessageID": message_id,
+                        "MessageHref": f"https://api.mailjet.com/v3/REST/message/{message_id}",
+                    }
+                )
+                # Mailjet takes a blocked recipient, and delivers nothing.
+                if not sandboxed and not contact["Email"].lower().startswith("suppressed"):
+                    letters.append(_letter(message, contact["Email"], str(message_id)))
+        return result, letters
+
+    def not_found(self, request: Request) -> Response:
+        return json_response(404, {"ErrorInfo": "", "ErrorMessage": "Object not found", "StatusCode": 404})
+
+    def event(self, kind: str, letter: Letter, url: str) -> Request:
+        word, own = _EVENTS[kind]
+        event = {
+            "event": word,
+            "time": int(self.clock().timestamp()),
+            "MessageID": int(letter.message_id),
+            "Message_GUID": self.new_id(),
+            "email": letter.recipient,
+            "mj_campaign_id": 1,
+            "mj_contact_id": 1,
+            "customcampaign": letter.tags[0] if letter.tags else "",
+            "CustomID": letter.extra["custom_id"],
+            "Payload": letter.extra["payload"],
+            **own,
+        }
+        return Request.post(url, headers={}, json=[event])
+
+
+def _merged(common: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """A message with the defaults of ``Globals``."""
+    both = {
+        name: {**common[name], **own[name]}
+        for name in ("Headers", "Variables")
+        if isinstance(common.get(name), dict) and isinstance(own.get(name), dict)
+    }
+    return {**common, **own, **both}
+
+
+def _holds_null(value: Any) -> bool:
+    children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return any(child is None or _holds_null(child) for child in children)
+
+
+def _contacts(
+    message: dict[str, Any], names: tuple[str, ...] = ("From", "Sender", "To", "Cc", "Bcc", "ReplyTo")
+) -> Iterator[tuple[str, dict[str, str]]]:
+    """The addresses of a message, and where they stand."""
+    for name in names:
+        value = message.get(name, [])
+        if isinstance(value, dict):
+            yield name, value
+        else:
+            yield from ((f"{name}[{index}]", contact) for index, contact in enumerate(value))
+
+
+def _parsed(contact: dict[str, str]) -> EmailAddress | None:
+    try:
+        [address] = addresses(contact["Email"])
+    except (AnymailInvalidAddress, ValueError):
+        return None
+    return None if address.display_name else EmailAddress(contact.get("Name", ""), contact["Email"])
+
+
+def _listed(message: dict[str, Any], *names: str) -> str:
+    return format_addresses(parsed for _, one in _contacts(message, names) if (parsed := _parsed(one)))
+
+
+def _files(message: dict[str, Any]) -> list[dict[str, str]]:
+    return [*message.get("Attachments", ()), *message.get("InlinedAttachments", ())]
+
+
+def _letter(message: dict[str, Any], recipient: str, message_id: str) -> Letter:
+    variables = message.get("Variables", {})
+    templating = bool(message.get("TemplateLanguage"))
+    template = message.get("TemplateID")
+    payload = message.get("EventPayload", "")
+    return Letter(
+        recipient=recipient,
+        message_id=message_id,
+        from_email=_listed(message, "From"),
+        to=_listed(message, "To"),
+        cc=_listed(message, "Cc"),
+        reply_to=_listed(message, "ReplyTo"),
+        subject=_in_template(message.get("Subject", f"(template {template})"), variables, templating),
+        text=_personalised(_in_template(message.get("TextPart", ""), variables, templating), variables),
+        html=_personalised(_in_template(message.get("HTMLPart", ""), variables, templating), variables),
+        headers={name: str(value) for name, value in message.get("Headers", {}).items()},
+        attachments=[
+            (one["Filename"], one["ContentType"], len(b64decode(one["Base64Content"]))) for one in _files(message)
+        ],
+        metadata=_metadata(payload),
+        tags=[message["CustomCampaign"]] if message.get("CustomCampaign") else [],
+        template=str(template) if template is not None else None,
+        extra={"payload": payload, "custom_id": message.get("CustomID", "")},
+    )
+
+
+def _metadata(payload: str) -> dict[str, Any]:
+    try:
+        metadata = json.loads(payload)
+    except ValueError:
+        return {}
+    return metadata if isinstance(metadata, dict) else {}
+
+
+_VARIABLE = r'\s*var:(\w+)(?::"([^"]*)")?\s*'
+
+
+def _in_template(text: str, variables: dict[str, Any], templating: bool) -> str:
+    """The template language's plain variables and their defaults; its statements are left as they are."""
+    return _rendered(r"\{\{" + _VARIABLE + r"\}\}", text, variables) if templating else text
+
+
+def _personalised(text: str, variables: dict[str, Any]) -> str:
+    """Variables of text that is no template; not in subjects."""
+    return _rendered(r"\[\[" + _VARIABLE + r"\]\]", text, variables)
+
+
+def _rendered(pattern: str, text: str, variables: dict[str, Any]) -> str:
+    return re.sub(pattern, lambda match: str(variables.get(match[1], match[2] or "")), text)
