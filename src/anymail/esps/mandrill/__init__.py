@@ -1,0 +1,1 @@
+"""Mandrill, today Mailchimp Transactional: https://mailchimp.com/developer/transactional/api/"""

@@ -1,0 +1,306 @@
+"""Mandrill's side of the sandbox: /messages/send, and its twins for templates.
+
+A field that Mandrill does not document is refused, though Mandrill itself may take no notice of it.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import re
+from base64 import b64decode
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlencode
+from uuid import uuid4
+
+from django.http import QueryDict
+
+from anymail.esps.mandrill.tracking import signature
+from anymail.esps.sandbox import Letter, Refusal, Reply, SandboxESP, addresses, json_of, json_response, violation
+from anymail.exceptions import AnymailInvalidAddress
+from anymail.mail.addresses import EmailAddress, format_addresses
+from anymail.wire import Request, Response
+
+API_KEY = "md-sandbox-mandrill-key"
+WEBHOOK_KEY = "sandbox-mandrill-webhook-key"
+
+_STRING = {"type": "string"}
+_BOOLEAN = {"type": "boolean"}
+_SCALARS = {
+    "type": "object",
+    "propertyNames": {"pattern": "^[A-Za-z0-9][A-Za-z0-9_]*$"},
+    "additionalProperties": {"type": ["string", "number", "boolean", "null"]},
+}
+
+
+def _object(required: list[str], **properties: Any) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+
+
+def _array(items: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "array", "items": items}
+
+
+_VARS = _array(_object(["name"], name={"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9_]*$"}, content={}))
+_CONTENT = {"type": "string", "pattern": r"\A(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?\Z"}
+_MESSAGE = _object(
+    ["to"],
+    html=_STRING,
+    text=_STRING,
+    subject={"type": "string", "maxLength": 998},
+    from_email=_STRING,
+    from_name=_STRING,
+    to={
+        **_array(_object(["email"], email=_STRING, name=_STRING, type={"enum": ["to", "cc", "bcc"]})),
+        "minItems": 1,
+    },
+    headers={"type": "object", "additionalProperties": _STRING},
+    **dict.fromkeys(
+        ("important", "track_opens", "track_clicks", "auto_text", "auto_html", "inline_css", "url_strip_qs",
+         "preserve_recipients", "view_content_link", "merge"), _BOOLEAN
+    ),
+    **dict.fromkeys(("bcc_address", "tracking_domain", "signing_domain", "return_path_domain", "subaccount"), _STRING),
+    merge_language={"enum": ["mailchimp", "handlebars"]},
+    global_merge_vars=_VARS,
+    merge_vars=_array(_object(["rcpt"], rcpt=_STRING, vars=_VARS)),
+    tags=_array({"type": "string", "maxLength": 50, "pattern": "^[^_]"}),
+    google_analytics_domains=_array(_STRING),
+    google_analytics_campaign={"anyOf": [_STRING, _array(_STRING)]},
+    metadata=_SCALARS,
+    recipient_metadata=_array(_object(["rcpt", "values"], rcpt=_STRING, values=_SCALARS)),
+    attachments=_array(_object(["type", "name", "content"], type=_STRING, name=_STRING, content=_CONTENT)),
+    images=_array(
+        _object(
+            ["type", "name", "content"], type={"type": "string", "pattern": "^image/"}, name=_STRING, content=_CONTENT
+        )
+    ),
+)  # fmt: skip
+_COMMON = {
+    "key": _STRING,
+    "message": _MESSAGE,
+    "async": _BOOLEAN,
+    "ip_pool": _STRING,
+    "send_at": {"type": "string", "pattern": r"\A\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\Z"},
+}
+# https://mailchimp.com/developer/transactional/api/messages/
+SEND = _object(["key", "message"], **_COMMON)
+SEND_TEMPLATE = _object(
+    ["key", "template_name", "template_content", "message"],
+    **_COMMON, template_name={"type": "string", "minLength": 1}, template_content=_VARS,
+)  # fmt: skip
+SEND_MC_TEMPLATE = _object(
+    ["key", "mc_template_id", "message"],
+    **_COMMON,
+    mc_template_id={"type": "integer"},
+    mc_template_version={"enum": ["draft", "published"]},
+    template_content=_VARS,
+)
+
+_MUST_HAVE_AT = "An email address must contain a single @"
+# With more recipients Mandrill answers before it looks at them.
+_MOST_AT_ONCE = 10
+_VARIABLES = {"mailchimp": r"\*\|(\w+)\|\*", "handlebars": r"\{\{\{?\s*(\w+)\s*\}?\}\}"}
+
+
+def _refusal(status: int, name: str, code: int, message: str) -> Refusal:
+    return Refusal(json_response(status, {"status": "error", "code": code, "name": name, "message": message}))
+
+
+def _invalid(where: str, text: str) -> Refusal:
+    """The refusal for a field; ``where`` is its path, as in ``message.to[0].email``."""
+    nested: Any = text
+    for step in reversed(re.findall(r"[^.\[\]]+", where)):
+        nested = {step: nested}
+    return _refusal(400, "ValidationError", -2, f"Validation error: {json.dumps(nested)}")
+
+
+class MandrillSandbox(SandboxESP):
+    slug = "mandrill"
+    routes = (
+        ("POST", r"/api/1\.\d/messages/send(\.json)?", "send"),
+        ("POST", r"/api/1\.\d/messages/send-template(\.json)?", "send_template"),
+        ("POST", r"/api/1\.\d/messages/send-mc-template(\.json)?", "send_mc_template"),
+    )
+
+    def settings(self, url: str) -> dict[str, Any]:
+        return {
+            "MANDRILL_API_KEY": API_KEY,
+            "MANDRILL_API_URL": f"{url}api/1.0/",
+            "MANDRILL_WEBHOOK_KEY": WEBHOOK_KEY,
+        }
+
+    def not_found(self, request: Request) -> Response:
+        return _refusal(404, "Unknown_Method", -1, "Unknown method").response
+
+    def send(self, request: Request) -> Reply:
+        body = self._body(request, SEND)
+        if not body["message"].get("from_email"):
+            raise _invalid("message.from_email", _MUST_HAVE_AT)
+        return self._reply(body)
+
+    def send_template(self, request: Request) -> Reply:
+        return self._reply(self._body(request, SEND_TEMPLATE))
+
+    def send_mc_template(self, request: Request) -> Reply:
+        return self._reply(self._body(request, SEND_MC_TEMPLATE))
+
+    def new_id(self) -> str:
+        return uuid4().hex
+
+    def _body(self, request: Request, schema: dict[str, Any]) -> Any:
+        try:
+            body = json_of(request)
+        except ValueError:
+            body = None
+        if not isinstance(body, dict) or "key" not in body:
+            raise _refusal(400, "ValidationError", -2, "You must specify a key value")
+        if body["key"] != API_KEY:
+            raise _refusal(401, "Invalid_Key", 401, "Invalid API key")
+        if broken := violation(schema, body):
+            where, rule, text = broken
+            field = re.findall(r"'([^']+)'", text) if rule in ("required", "additionalProperties") else []
+            raise _invalid(".".join(filter(None, [where, *field[:1]])), text[:200])
+        sender = body["message"].get("from_email")
+        if sender and not _is_address(sender):
+            raise _invalid("message.from_email", _MUST_HAVE_AT)
+        if self._wait(body) > dt.timedelta(days=366):
+            raise _invalid("send_at", "send_at must be at most one year ahead")
+        return body
+
+    def _wait(self, body: dict[str, Any]) -> dt.timedelta:
+        """How far ahead ``send_at`` is."""
+        if "send_at" not in body:
+            return dt.timedelta()
+        try:
+            time = dt.datetime.fromisoformat(body["send_at"])
+        except ValueError:
+            raise _invalid("send_at", "send_at is not a date") from None
+        return time.replace(tzinfo=dt.UTC) - self.clock()
+
+    def _reply(self, body: dict[str, Any]) -> Reply:
+        results, letters = [], []
+        for recipient in body["message"]["to"]:
+            email = recipient["email"]
+            result = self._result(body, email)
+            results.append(result)
+            if _is_address(email) and not _is_suppressed(email):
+                letters.append(_letter(body, recipient, result["_id"]))
+        return Reply(json_response(200, results), letters)
+
+    def _result(self, body: dict[str, Any], email: str) -> dict[str, Any]:
+        message = body["message"]
+        result: dict[str, Any] = {"email": email, "_id": self.new_id(), "reject_reason": None}
+        if body.get("async") or len(message["to"]) > _MOST_AT_ONCE:
+            return {**result, "status": "queued", "queued_reason": "multiple-recipients"}
+        if not _is_address(email):
+            return {"email": email, "status": "invalid", "reject_reason": None}
+        if _is_suppressed(email):
+            return {**result, "status": "rejected", "reject_reason": "hard-bounce"}
+        if self._wait(body) > dt.timedelta():
+            return {**result, "status": "scheduled"}
+        if message.get("attachments") or message.get("images"):
+            return {**result, "status": "queued", "queued_reason": "attachments"}
+        return {**result, "status": "sent", "queued_reason": None}
+
+    def event(self, kind: str, letter: Letter, url: str) -> Request:
+        now = int(self.clock().timestamp())
+        browser = {"ip": "192.0.2.1", "location": None, "user_agent": "Mozilla/5.0 (Anymail sandbox)",
+                   "user_agent_parsed": None}  # fmt: skip
+        bounce = {"bounce_description": "bad_mailbox", "bgtools_code": 10,
+                  "diag": f"smtp;550 5.1.1 <{letter.recipient}>: no such user"}  # fmt: skip
+        # The word, the message's state, and what else the event and its message have.
+        kinds: dict[str, tuple[str, str, dict[str, Any], dict[str, Any]]] = {
+            "delivered": ("delivered", "sent", {}, {"smtp_events": None, "diag": None}),
+            "opened": ("open", "sent", browser, {}),
+            "clicked": ("click", "sent", {**browser, "url": "https://example.com/"}, {}),
+            "bounced": ("hard_bounce", "bounced", {}, bounce),
+            "complained": ("spam", "spam", {}, {}),
+        }
+        word, state, own, of_message = kinds[kind]
+        msg = {
+            "ts": now,
+            "_id": letter.message_id,
+            "state": state,
+            "subject": letter.subject,
+            "email": letter.recipient,
+            "tags": letter.tags,
+            **{name: [] for name in ("opens", "clicks", "smtp_events", "resends")},
+            **dict.fromkeys(("subaccount", "reject")),
+            # As PHP writes an empty array.
+            "metadata": letter.metadata or [],
+            "sender": letter.extra["sender"],
+            "template": letter.template,
+            **of_message,
+        }
+        events = json.dumps([{"event": word, "_id": letter.message_id, "msg": msg, "ts": now, **own}])
+        body = urlencode({"mandrill_events": events})
+        headers = {
+            "Content-Type": "application/x-www-form-urlencoded",
+            "User-Agent": "Mandrill-Webhook/1.0",
+            "X-Mandrill-Signature": signature(WEBHOOK_KEY, url, QueryDict(body)),
+        }
+        return Request("POST", url, headers, body.encode())
+
+
+def _letter(body: dict[str, Any], recipient: dict[str, str], message_id: str) -> Letter:
+    message, email = body["message"], recipient["email"].lower()
+    own = {one["name"].lower(): one.get("content") for one in message.get("global_merge_vars", ())}
+    for personal in message.get("merge_vars", ()):
+        if personal["rcpt"].lower() == email:
+            own |= {one["name"].lower(): one.get("content") for one in personal.get("vars", ())}
+    metadata = dict(message.get("metadata", {}))
+    for personal in message.get("recipient_metadata", ()):
+        if personal["rcpt"].lower() == email:
+            metadata |= personal["values"]
+    # The account's own option hides recipients from each other, as it does until it is changed.
+    exposed = message.get("preserve_recipients", False)
+    shown = {kind: [one for one in message["to"] if one.get("type", "to") == kind] for kind in ("to", "cc")}
+    template = body.get("template_name") or body.get("mc_template_id")
+    merges = message.get("merge") or "global_merge_vars" in message or "merge_vars" in message
+    variable = _VARIABLES[message.get("merge_language", "mailchimp")]
+
+    def rendered(text: str) -> str:
+        return re.sub(variable, lambda match: _shown(own, match[1]), text) if merges else text
+
+    headers = dict(message.get("headers", {}))
+    reply_to = next((headers.pop(name) for name in list(headers) if name.lower() == "reply-to"), "")
+    files = [*message.get("attachments", ()), *message.get("images", ())]
+    return Letter(
+        recipient=recipient["email"],
+        message_id=message_id,
+        from_email=_formatted({"email": message.get("from_email", ""), "name": message.get("from_name", "")}),
+        to=_formatted(*shown["to"]) if exposed else _formatted(recipient),
+        cc=_formatted(*shown["cc"]) if exposed else "",
+        reply_to=reply_to,
+        subject=rendered(message.get("subject", f"(template {template})")),
+        text=rendered(message.get("text", "")),
+        html=rendered(message.get("html", "")),
+        headers=headers,
+        attachments=[(one["name"], one["type"], len(b64decode(one["content"]))) for one in files],
+        metadata=metadata,
+        tags=message.get("tags", []),
+        template=None if template is None else str(template),
+        extra={"sender": message.get("from_email"), "send_at": body.get("send_at")},
+    )
+
+
+def _shown(data: Mapping[str, Any], name: str) -> str:
+    """A merge variable, whose name may be in any case."""
+    value = data.get(name.lower())
+    return "" if value is None else str(value)
+
+
+def _formatted(*contacts: dict[str, str]) -> str:
+    return format_addresses(EmailAddress(one.get("name", ""), one["email"]) for one in contacts)
+
+
+def _is_suppressed(email: str) -> bool:
+    return email.lower().startswith("suppressed")
+
+
+def _is_address(text: str) -> bool:
+    try:
+        return [one.addr_spec for one in addresses(text)] == [text]
+    except AnymailInvalidAddress:
+        return False
