@@ -1,0 +1,1 @@
+"""Postal: https://docs.postalserver.io/developer/api and https://apiv1.postalserver.io"""
