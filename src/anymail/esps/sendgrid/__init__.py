@@ -1,0 +1,1 @@
+"""SendGrid (Twilio): https://www.twilio.com/docs/sendgrid/api-reference"""

@@ -1,0 +1,288 @@
+"""Sending through SendGrid: https://www.twilio.com/docs/sendgrid/api-reference/mail-send/mail-send"""
+
+from __future__ import annotations
+
+import dataclasses
+import uuid
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from anymail.conf import Secret, SendOptions, base_url, boolean, option, optional, secret
+from anymail.esps.base import ESP, present
+from anymail.esps.sendgrid.tracking import EVENT_FIELDS
+from anymail.exceptions import (
+    AnymailAPIError,
+    AnymailConfigurationError,
+    AnymailSerializationError,
+    AnymailWarning,
+    Category,
+)
+from anymail.mail.addresses import EmailAddress
+from anymail.mail.attachments import Attachment
+from anymail.mail.message import OutgoingMail, Personal, deep_merge
+from anymail.mail.status import AnymailRecipientStatus, Recipients
+from anymail.mail.supports import MANY, Supports, Unsupported
+from anymail.wire import Flow, Request, Response
+
+
+def _merge_field_format(value: Any) -> str:
+    try:
+        if "\0" in value.format("\0"):
+            return str(value)
+    except (AttributeError, ValueError, LookupError):
+        pass
+    raise ValueError('a str.format pattern for one key is needed, such as "-{}-"')
+
+
+def _retired(value: Any) -> None:
+    if value is not None:
+        raise ValueError("SendGrid's Web API v2 and its passwords are gone; set SENDGRID_API_KEY instead")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SendGridOptions(SendOptions):
+    api_key: Secret = secret("API key with the permission Mail Send.", bare=True)
+    api_url: str = option(
+        "Base URL of the API. For regional subusers in the EU: `https://api.eu.sendgrid.com/v3/`.",
+        default="https://api.sendgrid.com/v3/",
+        convert=base_url,
+    )
+    generate_message_id: bool = option(
+        "Make a message id for each recipient, as the custom argument `anymail_id`: SendGrid gives none that its "
+        "webhooks repeat.",
+        default=True,
+        convert=boolean,
+    )
+    merge_field_format: str | None = option(
+        "The delimiters of merge fields, for legacy templates and for merging without a template, as a `str.format` "
+        'pattern: `"-{}-"`, or `"{{{{{}}}}}"` for `{{key}}`.',
+        default=None,
+        convert=optional(_merge_field_format),
+    )
+    username: None = option("Of the retired Web API v2: an error.", default=None, convert=_retired, bare=True)
+    password: None = option("Of the retired Web API v2: an error.", default=None, convert=_retired, bare=True)
+
+
+class SendGrid(ESP[SendGridOptions]):
+    name = "SendGrid"
+    slug = "sendgrid"
+    Options = SendGridOptions
+    # After any 5xx the message may be queued.
+    safe_to_repeat = frozenset({429})
+    supports = Supports(
+        non_ascii_usernames=True,
+        amp=True,
+        alternatives=True,
+        metadata=True,
+        tags=MANY,
+        track_opens=True,
+        track_clicks=True,
+        send_at=True,
+        template_id=True,
+        merge_data=True,
+        merge_global_data=True,
+        merge_metadata=True,
+        merge_headers=True,
+    )
+
+    def check(self, mail: OutgoingMail) -> Iterator[Unsupported]:
+        if not mail.to and not isinstance(mail.esp_extra.get("personalizations"), list):
+            yield Unsupported("cc or bcc without to", {"cc": (), "bcc": ()})
+
+    def deliver(self, mail: OutgoingMail) -> Flow[Recipients]:
+        _warn_of_lost_metadata(mail)
+        message = self.message(mail)
+        headers = {"Authorization": f"Bearer {self.options.api_key.reveal()}", "Accept": "application/json"}
+        response = yield Request.post(f"{self.options.api_url}mail/send", headers=headers, json=message)
+        if not response.ok:
+            raise self.api_error(response)
+        if response.status_code != 202 and response.content.strip():
+            raise self.unreadable(response, "neither with 202 nor, as in sandbox mode, with nothing")
+        return _statuses(mail, message)
+
+    def message(self, mail: OutgoingMail) -> dict[str, Any]:
+        """The body of Mail Send."""
+        if any(key.lower() == "x-smtpapi" for key in mail.esp_extra):
+            raise AnymailConfigurationError(
+                "esp_extra['x-smtpapi'] belongs to SendGrid's retired Web API v2: give parameters of v3 Mail Send."
+            )
+        message = {
+            "personalizations": self.personalizations(mail),
+            "from": _address(mail.from_email[0]) if mail.from_email else None,
+            "reply_to_list": _addresses(mail.reply_to),
+            # An empty subject or content would stand in for the template's.
+            "subject": mail.subject,
+            "content": _content(mail),
+            "attachments": [_attachment(attachment) for attachment in mail.attachments],
+            "template_id": mail.template_id,
+            "headers": dict(mail.headers),
+            "categories": mail.tags,
+            "custom_args": _strings(mail.metadata, "metadata"),
+            "send_at": int(mail.send_at.timestamp()) if mail.send_at else None,
+            "tracking_settings": present(
+                {"click_tracking": _switch(mail.track_clicks), "open_tracking": _switch(mail.track_opens)}
+            ),
+        }
+        extra = {key: value for key, value in mail.esp_extra.items() if key not in _OF_PERSONALIZATIONS}
+        return deep_merge(present(message), extra)
+
+    def personalizations(self, mail: OutgoingMail) -> list[dict[str, Any]]:
+        """The messages to make of this one, each with its own recipients, merge fields and message id."""
+        extra = mail.esp_extra.get("personalizations") or {}
+        if isinstance(extra, list):
+            return [deep_merge(present({"custom_args": self._message_id()}), one) for one in extra]
+        each: Iterable[Personal | None] = mail.personal() if mail.batch else [None]
+        return [deep_merge(self._personalization(mail, personal), extra) for personal in each]
+
+    def _personalization(self, mail: OutgoingMail, personal: Personal | None) -> dict[str, Any]:
+        merge_data = personal.merge_data if personal else mail.merge_global_data
+        metadata = mail.merge_metadata.get(personal.to.addr_spec, {}) if personal else {}
+        dynamic = _uses_dynamic_template(mail)
+        return present(
+            {
+                "to": _addresses([personal.to] if personal else mail.to),
+                "cc": _addresses(mail.cc),
+                "bcc": _addresses(mail.bcc),
+                # With those of the message: SendGrid does not say that it merges headers.
+                "headers": dict(personal.headers) if personal and mail.merge_headers else None,
+                "substitutions": None if dynamic else self._substitutions(mail, merge_data),
+                "dynamic_template_data": merge_data if dynamic else None,
+                "custom_args": {**_strings(metadata, "merge_metadata"), **self._message_id()},
+            }
+        )
+
+    def _substitutions(self, mail: OutgoingMail, merge_data: Mapping[str, Any]) -> dict[str, str | None]:
+        pattern = self._delimiters(mail)
+        if not pattern and merge_data and all(key.isalnum() for key in merge_data):
+            warnings.warn(
+                f"The merge fields {', '.join(merge_data)} have no delimiters, so SendGrid would replace these words "
+                "wherever they stand: set SENDGRID_MERGE_FIELD_FORMAT.",
+                AnymailWarning,
+                stacklevel=2,
+            )
+        return {
+            (pattern or "{}").format(key): None if value is None else _string(value, f"merge_data[{key!r}]")
+            for key, value in merge_data.items()
+        }
+
+    def _delimiters(self, mail: OutgoingMail) -> str | None:
+        given = mail.esp_extra.get("merge_field_format")
+        try:
+            return self.options.merge_field_format if given is None else _merge_field_format(given)
+        except ValueError as error:
+            raise AnymailSerializationError(f"esp_extra['merge_field_format'] is {given!r}: {error}.") from error
+
+    def _message_id(self) -> dict[str, str]:
+        return {"anymail_id": str(uuid.uuid4())} if self.options.generate_message_id else {}
+
+    # Reading answers.
+
+    def explain(self, response: Response) -> tuple[str, Category | None]:
+        try:
+            words = "; ".join(
+                f"{one['field']}: {one['message']}" if one.get("field") else str(one["message"])
+                for one in response.json()["errors"]
+            )
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return response.text, None
+        return words, "quota" if "Maximum credits exceeded" in words else None
+
+    def api_error(self, response: Response) -> AnymailAPIError:
+        error = super().api_error(response)
+        if error.category == "rate_limit" and error.retry_after is None:
+            error.retry_after = _until_reset(response)
+        return error
+
+
+# Keys of esp_extra that say how to make the personalizations.
+_OF_PERSONALIZATIONS = frozenset({"personalizations", "merge_field_format", "use_dynamic_template"})
+
+
+def _uses_dynamic_template(mail: OutgoingMail) -> bool:
+    template_id = mail.esp_extra.get("template_id", mail.template_id)
+    return bool(mail.esp_extra.get("use_dynamic_template", str(template_id).startswith("d-")))
+
+
+def _address(address: EmailAddress) -> dict[str, str]:
+    return present({"email": address.addr_spec, "name": address.display_name})
+
+
+def _addresses(addresses: Iterable[EmailAddress]) -> list[dict[str, str]]:
+    return [_address(address) for address in addresses]
+
+
+def _content(mail: OutgoingMail) -> list[dict[str, Any]]:
+    """The bodies, in the order that SendGrid wants."""
+    bodies = [("text/plain", mail.text), ("text/x-amp-html", mail.amp), ("text/html", mail.html)]
+    others = [(other.mimetype, other.content) for other in mail.alternatives]
+    return [{"type": mimetype, "value": value} for mimetype, value in (*bodies, *others) if value]
+
+
+def _attachment(attachment: Attachment) -> dict[str, Any]:
+    attachment = _in_utf_8(attachment)
+    wire = {"content": attachment.base64, "type": attachment.content_type, "filename": attachment.name}
+    if not attachment.inline:
+        return wire
+    return {**wire, "disposition": "inline", **present({"content_id": attachment.content_id})}
+
+
+def _in_utf_8(attachment: Attachment) -> Attachment:
+    """Text in another charset as UTF-8: SendGrid drops or replaces the charset of an attachment's type."""
+    if not attachment.mimetype.startswith("text/") or (attachment.charset or "utf-8").lower() in ("utf-8", "us-ascii"):
+        return attachment
+    try:
+        content = attachment.content.decode(str(attachment.charset)).encode()
+    except (LookupError, ValueError):
+        return attachment
+    content_type = f'{attachment.mimetype}; charset="utf-8"'
+    return dataclasses.replace(attachment, content=content, content_type=content_type, charset="utf-8")
+
+
+def _switch(value: bool | None) -> dict[str, bool] | None:
+    return None if value is None else {"enable": value}
+
+
+def _string(value: Any, where: str) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, (int, float)):
+        return str(value)
+    raise AnymailSerializationError(f"{where} is of type {type(value).__name__}: SendGrid takes only strings here.")
+
+
+def _strings(values: Mapping[str, Any], where: str) -> dict[str, str]:
+    return {key: _string(value, f"{where}[{key!r}]") for key, value in values.items()}
+
+
+def _warn_of_lost_metadata(mail: OutgoingMail) -> None:
+    keys = {*mail.metadata, *(key for metadata in mail.merge_metadata.values() for key in metadata)}
+    if lost := sorted(keys & EVENT_FIELDS):
+        warnings.warn(
+            f"The metadata {', '.join(lost)} will be missing in tracking events: SendGrid puts its own values there.",
+            AnymailWarning,
+            stacklevel=2,
+        )
+
+
+def _statuses(mail: OutgoingMail, message: Mapping[str, Any]) -> Recipients:
+    """Everything is queued; an address in several personalizations has the message id of the last."""
+    ids = {
+        address["email"].lower(): {**message.get("custom_args", {}), **one.get("custom_args", {})}.get("anymail_id")
+        for one in message["personalizations"]
+        for address in (*one.get("to", ()), *one.get("cc", ()), *one.get("bcc", ()))
+    }
+    return {
+        recipient.key: AnymailRecipientStatus(ids.get(recipient.addr_spec.lower()), "queued")
+        for recipient in mail.recipients
+    }
+
+
+def _until_reset(response: Response) -> float | None:
+    """The seconds until X-RateLimit-Reset, a POSIX time, counted from the answer's own Date."""
+    try:
+        date = parsedate_to_datetime(response.headers["Date"])
+        return max(0.0, float(response.headers["X-RateLimit-Reset"]) - date.timestamp())
+    except (KeyError, ValueError, TypeError):
+        return None
