@@ -1,0 +1,1 @@
+"""SparkPost: https://developers.sparkpost.com/api/"""

@@ -1,0 +1,320 @@
+"""SparkPost's side of the sandbox: /transmissions, and the event webhook."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import re
+from base64 import b64decode
+from collections.abc import Mapping
+from html import escape
+from typing import Any
+
+from anymail.esps.sandbox import Letter, Refusal, Reply, SandboxESP, addresses, bare, json_response, violation
+from anymail.exceptions import AnymailInvalidAddress
+from anymail.inbound import AnymailInboundMessage
+from anymail.wire import Request, Response
+
+API_KEY = "5a4d6b0csandboxsparkpostkey"
+WEBHOOK_TOKEN = "5a4d6b0c-sandbox-sparkpost-webhook"
+
+_STRING = {"type": "string"}
+_BOOLEAN = {"type": "boolean"}
+_OBJECT = {"type": "object"}
+_FILES = {
+    "type": "array",
+    "items": {
+        "type": "object",
+        "properties": {
+            "name": {"type": "string", "maxLength": 255},
+            "type": _STRING,
+            "data": {"type": "string", "pattern": r"\A[A-Za-z0-9+/]*=*\Z"},
+        },
+        "required": ["name", "type", "data"],
+    },
+}
+_RECIPIENT = {
+    "type": "object",
+    "properties": {
+        "address": {
+            "anyOf": [
+                _STRING,
+                {
+                    "type": "object",
+                    "properties": {"email": _STRING, "name": _STRING, "header_to": _STRING},
+                    "required": ["email"],
+                },
+            ]
+        },
+        "return_path": _STRING,
+        "tags": {"type": "array", "maxItems": 10, "items": _STRING},
+        "metadata": _OBJECT,
+        "substitution_data": _OBJECT,
+    },
+    "required": ["address"],
+}
+_SENDER = {
+    "anyOf": [
+        _STRING,
+        {"type": "object", "properties": {"email": _STRING, "name": _STRING}, "required": ["email"]},
+    ]
+}
+# https://developers.sparkpost.com/api/transmissions/; fields that SparkPost does not know it ignores.
+TRANSMISSION = {
+    "type": "object",
+    "properties": {
+        "options": {
+            "type": "object",
+            "properties": {
+                "start_time": {"type": "string", "pattern": r"\A\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d([+-]\d\d:\d\d|Z)\Z"},
+                **dict.fromkeys(
+                    ("open_tracking", "initial_open", "click_tracking", "transactional", "sandbox", "skip_suppression",
+                     "inline_css", "perform_substitutions"), _BOOLEAN
+                ),
+                "ip_pool": _STRING,
+                "dkim_key": _STRING,
+            },
+        },
+        "recipients": {
+            "anyOf": [
+                {"type": "array", "minItems": 1, "items": _RECIPIENT},
+                {"type": "object", "properties": {"list_id": _STRING}, "required": ["list_id"]},
+            ]
+        },
+        "campaign_id": {"type": "string", "maxLength": 64},
+        "description": {"type": "string", "maxLength": 1024},
+        "metadata": _OBJECT,
+        "substitution_data": _OBJECT,
+        "return_path": _STRING,
+        "tracking_domain": _STRING,
+        "content": {
+            "type": "object",
+            "properties": {
+                "html": _STRING,
+                "text": _STRING,
+                "amp_html": _STRING,
+                "subject": _STRING,
+                "from": _SENDER,
+                "reply_to": _STRING,
+                "headers": {
+                    "type": "object",
+                    "propertyNames": {
+                        "not": {"pattern": "(?i)^(subject|from|to|reply-to|content-type|content-transfer-encoding)$"}
+                    },
+                    "additionalProperties": _STRING,
+                },
+                "attachments": _FILES,
+                "inline_images": _FILES,
+                "email_rfc822": _STRING,
+                "template_id": _STRING,
+                "use_draft_template": _BOOLEAN,
+                "ab_test_id": _STRING,
+            },
+            "anyOf": [
+                {"required": ["email_rfc822"]},
+                {"required": ["template_id"]},
+                {"required": ["ab_test_id"]},
+                {
+                    "required": ["subject"],
+                    "anyOf": [{"required": ["text"]}, {"required": ["html"]}],
+                },
+            ],
+        },
+        "override": {
+            "type": "object",
+            "properties": {"from": _SENDER, "reply_to": _STRING, "list_id": _STRING},
+        },
+    },
+    "required": ["recipients", "content"],
+}  # fmt: skip
+
+_INLINE = ("subject", "text", "html", "amp_html")
+_REQUIRED, _FORMAT = "required field is missing or invalid", "invalid data format/type"
+
+
+def _refusal(status: int, message: str, code: str | None = None, description: str | None = None) -> Refusal:
+    error = {"message": message, "description": description, "code": code}
+    return Refusal(json_response(status, {"errors": [{key: value for key, value in error.items() if value}]}))
+
+
+class SparkPostSandbox(SandboxESP):
+    slug = "sparkpost"
+    routes = (("POST", "/api/v1/transmissions/?", "transmissions"),)
+
+    def settings(self, url: str) -> dict[str, Any]:
+        return {
+            "SPARKPOST_API_KEY": API_KEY,
+            "SPARKPOST_API_URL": f"{url}api/v1/",
+            "SPARKPOST_WEBHOOK_TOKEN": WEBHOOK_TOKEN,
+        }
+
+    def not_found(self, request: Request) -> Response:
+        return json_response(404, {"errors": [{"message": "Resource could not be found", "code": "1600"}]})
+
+    def transmissions(self, request: Request) -> Reply:
+        body = self._body(request)
+        self._check(body)
+        transmission_id = str(int(self.new_id().replace("-", ""), 16))[:19]
+        if isinstance(body["recipients"], dict):
+            # The sandbox keeps no recipient lists.
+            raise _refusal(422, "Subresource not found", "1603", f"recipient list: {body['recipients']['list_id']}")
+        errors = []
+        letters = []
+        for entry in body["recipients"]:
+            address = entry["address"] if isinstance(entry["address"], dict) else {"email": entry["address"]}
+            if not _is_address(address["email"]):
+                description = f"invalid recipient address.email: {address['email']}"
+                errors.append({"message": _REQUIRED, "description": description, "code": "1400"})
+            # SparkPost takes a suppressed recipient, and delivers nothing.
+            elif not address["email"].lower().startswith("suppressed"):
+                letters.append(_letter(body, entry, address, transmission_id))
+        results: dict[str, Any] = {"rcpt_to_errors": errors} if errors else {}
+        results["total_rejected_recipients"] = len(errors)
+        results["total_accepted_recipients"] = len(body["recipients"]) - len(errors)
+        results["id"] = transmission_id
+        answer: dict[str, Any] = {"results": results}
+        if errors:
+            answer["errors"] = [{"message": "transmission created, but with validation errors", "code": "2000"}]
+        return Reply(json_response(200, answer), letters)
+
+    def _body(self, request: Request) -> Any:
+        if request.headers.get("Authorization") != API_KEY:
+            raise _refusal(401, "Unauthorized.")
+        if not request.headers.get("X-MSYS-SUBACCOUNT", "0").isdigit():
+            raise _refusal(400, _FORMAT, "1300", "X-MSYS-SUBACCOUNT must be a number")
+        if not request.headers.get("Content-Type", "").startswith("application/json"):
+            raise _refusal(415, "Unsupported media type", "1700")
+        try:
+            return json.loads(bytes(request.body).decode("utf-8"), parse_int=_signed_32_bits)
+        except UnicodeDecodeError:
+            raise _refusal(422, "invalid UTF-8", "1305") from None
+        except ValueError as error:
+            raise _refusal(422, _FORMAT, "1300", str(error)) from None
+
+    def _check(self, body: Any) -> None:
+        if broken := violation(TRANSMISSION, body):
+            where, rule, text = broken
+            missing = rule in ("required", "anyOf", "minItems")
+            message, code = (_REQUIRED, "1400") if missing else (_FORMAT, "1300")
+            raise _refusal(422, message, code, f"{where or 'body'}: {text[:200]}")
+        content = body["content"]
+        if {"template_id", "ab_test_id", "email_rfc822"} & set(content):
+            if any(name in content for name in _INLINE):
+                raise _refusal(422, "both content object and template_id are specified", "1301")
+        elif len(_senders(content.get("from", ""))) != 1:
+            raise _refusal(400, "Invalid domain", "7001", "Unconfigured or unverified sending domain.")
+        for part in (body, *(body["recipients"] if isinstance(body["recipients"], list) else ())):
+            if len(json.dumps(part.get("substitution_data", {}))) > 100_000:
+                raise _refusal(422, "substitution data too large", "2002")
+            if len(json.dumps(part.get("metadata", {}))) > 10_000:
+                raise _refusal(422, "metadata too large", "2007")
+        start = body.get("options", {}).get("start_time")
+        if start and dt.datetime.fromisoformat(start) > self.clock() + dt.timedelta(days=3):
+            raise _refusal(422, _FORMAT, "1300", "options.start_time must be at most 3 days ahead")
+
+    def event(self, kind: str, letter: Letter, url: str) -> Request:
+        browser = {"user_agent": "Mozilla/5.0 (Anymail sandbox)", "ip_address": "192.0.2.1"}
+        kinds: dict[str, tuple[str, dict[str, Any]]] = {
+            "delivered": ("message_event", {"type": "delivery", "num_retries": "0", "queue_time": "900"}),
+            "opened": ("track_event", {"type": "open", **browser}),
+            "clicked": ("track_event", {"type": "click", "target_link_url": "https://example.com/", **browser}),
+            "bounced": (
+                "message_event",
+                {
+                    "type": "bounce",
+                    "error_code": "550",
+                    "bounce_class": "10",
+                    "raw_reason": f"550 5.1.1 <{letter.recipient}>: no such user",
+                    "reason": "550 5.1.1 ...@...: no such user",
+                },
+            ),
+            "complained": ("message_event", {"type": "spam_complaint", "fbtype": "abuse"}),
+        }
+        event_class, own = kinds[kind]
+        event = {
+            "event_id": self.new_id(),
+            "timestamp": str(int(self.clock().timestamp())),
+            "customer_id": "1",
+            "subaccount_id": "0",
+            "message_id": letter.extra["message_id"],
+            "transmission_id": letter.message_id,
+            "campaign_id": letter.tags[0] if letter.tags else "",
+            "friendly_from": bare(letter.from_email),
+            "rcpt_to": letter.recipient.lower(),
+            "raw_rcpt_to": letter.recipient,
+            "rcpt_meta": letter.metadata,
+            "rcpt_tags": [],
+            "subject": letter.subject,
+            "recv_method": "rest",
+            **own,
+        }
+        headers = {"X-MessageSystems-Batch-ID": self.new_id(), "X-MessageSystems-Webhook-Token": WEBHOOK_TOKEN}
+        return Request.post(url, headers=headers, json=[{"msys": {event_class: event}}])
+
+
+def _letter(body: dict[str, Any], entry: dict[str, Any], address: dict[str, str], transmission_id: str) -> Letter:
+    content, override = body["content"], body.get("override", {})
+    if "email_rfc822" in content:
+        content = _parsed(content["email_rfc822"])
+    metadata = {**body.get("metadata", {}), **entry.get("metadata", {})}
+    data = {**metadata, **body.get("substitution_data", {}), **entry.get("substitution_data", {})}
+    template = content.get("template_id") or content.get("ab_test_id")
+    headers = {name: _rendered(value, data) for name, value in content.get("headers", {}).items()}
+    files = [*content.get("attachments", ()), *content.get("inline_images", ())]
+    return Letter(
+        recipient=address["email"],
+        message_id=transmission_id,
+        from_email=", ".join(_senders(override.get("from") or content.get("from", ""))),
+        to=address.get("header_to", address["email"]),
+        cc=next((value for name, value in headers.items() if name.lower() == "cc"), ""),
+        reply_to=override.get("reply_to") or _rendered(content.get("reply_to", ""), data),
+        subject=_rendered(content.get("subject", f"(template {template})"), data),
+        text=_rendered(content.get("text", ""), data),
+        html=_rendered(content.get("html", ""), data, escape),
+        headers={name: value for name, value in headers.items() if name.lower() != "cc"},
+        attachments=[(one["name"], one["type"], len(b64decode(one["data"]))) for one in files],
+        metadata=metadata,
+        tags=[body["campaign_id"]] if body.get("campaign_id") else [],
+        template=template,
+        extra={"message_id": f"{transmission_id}-{address['email']}", "options": body.get("options", {})},
+    )
+
+
+def _parsed(raw: str) -> dict[str, Any]:
+    """Raw MIME as the other fields of ``content``."""
+    message = AnymailInboundMessage.parse_raw_mime(raw)
+    parts = {"subject": message.subject, "text": message.text, "html": message.html, "from": message["From"]}
+    return {name: str(value) for name, value in parts.items() if value}
+
+
+def _is_address(text: str) -> bool:
+    try:
+        return [one.addr_spec for one in addresses(text)] == [text]
+    except AnymailInvalidAddress:
+        return False
+
+
+def _senders(sender: str | dict[str, str]) -> list[str]:
+    if isinstance(sender, dict):
+        return [f"{sender.get('name', '')} <{sender['email']}>".strip()]
+    try:
+        return [str(one) for one in addresses(sender)]
+    except AnymailInvalidAddress:
+        return []
+
+
+def _signed_32_bits(digits: str) -> int:
+    if len(digits) > 11 or not -(2**31) <= int(digits) < 2**31:
+        raise ValueError(f"{digits[:20]} does not fit in signed 32 bits")
+    return int(digits)
+
+
+def _rendered(text: str, data: Mapping[str, Any], quote: Any = str) -> str:
+    """The template language's plain variables and their defaults; its statements are left as they are."""
+
+    def value(match: re.Match[str]) -> str:
+        found = data.get(match[2])
+        text = str((match[3] or "") if found is None else found)
+        return text if match[1] == "{{{" else str(quote(text))
+
+    return re.sub(r"(\{\{\{?)\s*([A-Za-z_]\w*)\s*(?:or\s+'([^']*)'\s*)?\}\}\}?", value, text)

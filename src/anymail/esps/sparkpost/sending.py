@@ -1,0 +1,287 @@
+"""Sending through SparkPost.
+
+https://developers.sparkpost.com/api/transmissions/ and /api/template-language/
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from anymail.conf import Secret, SendOptions, base_url, option, optional, secret
+from anymail.esps.base import ESP, present
+from anymail.exceptions import Category
+from anymail.mail.addresses import EmailAddress, format_addresses
+from anymail.mail.attachments import Attachment
+from anymail.mail.message import MailHeaders, OutgoingMail, deep_merge, merge_headers
+from anymail.mail.status import AnymailRecipientStatus, Recipients, Status
+from anymail.mail.supports import Supports, Unsupported
+from anymail.wire import Flow, Request, Response
+
+
+def _subaccount(value: Any) -> str:
+    if not str(value).isdigit():
+        raise ValueError("the number of a subaccount is needed")
+    return str(value)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SparkPostOptions(SendOptions):
+    api_key: Secret = secret('API key with the grant "Transmissions: Read/Write".', bare=True)
+    subaccount: str | None = option(
+        "Number of the subaccount to send for, with an API key of the master account.",
+        default=None,
+        convert=optional(_subaccount),
+    )
+    api_url: str = option(
+        "Base URL of the API; that of the EU is `https://api.eu.sparkpost.com/api/v1/`.",
+        default="https://api.sparkpost.com/api/v1/",
+        convert=base_url,
+    )
+
+
+# https://developers.sparkpost.com/api/#header-errors, where the HTTP status does not tell.
+_CATEGORIES: dict[str, Category] = {
+    "1100": "auth", "7000": "auth", "7001": "auth", "2101": "quota", "2102": "quota", "2103": "quota", "2105": "quota",
+}  # fmt: skip
+_SENDING_LIMIT = 420
+
+_INVALID_RECIPIENT = re.compile(r"invalid recipient address\.email: (\S+)")
+_UNSUBSCRIBE_HEADERS = frozenset({"list-unsubscribe", "list-unsubscribe-post"})
+
+
+class SparkPost(ESP[SparkPostOptions]):
+    name = "SparkPost"
+    slug = "sparkpost"
+    Options = SparkPostOptions
+    safe_to_repeat = frozenset({429, 500, 503})
+    supports = Supports(
+        non_ascii_usernames=True,
+        amp=True,
+        envelope_sender="domain",
+        metadata=True,
+        tags=1,
+        track_opens=True,
+        track_clicks=True,
+        send_at=True,
+        template_id=True,
+        merge_data=True,
+        merge_global_data=True,
+        merge_metadata=True,
+        # Not with a template: see check().
+        merge_headers=True,
+    )
+
+    def check(self, mail: OutgoingMail) -> Iterator[Unsupported]:
+        if _stored(mail):
+            # SparkPost ignores what would add to a stored template's content.
+            if not all(attachment.inline for attachment in mail.attachments):
+                yield Unsupported("attachments with template_id", {"attachments": ()})
+            if any(attachment.inline for attachment in mail.attachments):
+                yield Unsupported("inline images with template_id", {"attachments": ()})
+            if mail.headers:
+                yield Unsupported("extra headers with template_id", {"headers": MailHeaders({})})
+            if any(mail.merge_headers.values()):
+                yield Unsupported("merge_headers with template_id", {"merge_headers": {}})
+            if mail.cc:
+                yield Unsupported("cc with template_id", {"cc": (), "bcc": mail.cc + mail.bcc})
+        elif not _transactional(mail):
+            # SparkPost puts its own in their place.
+            own = {email: _without_unsubscribe(headers) for email, headers in mail.merge_headers.items()}
+            without = {"headers": _without_unsubscribe(mail.headers), "merge_headers": own}
+            if without != {"headers": mail.headers, "merge_headers": mail.merge_headers}:
+                yield Unsupported("List-Unsubscribe without options.transactional in esp_extra", without)
+
+    def deliver(self, mail: OutgoingMail) -> Flow[Recipients]:
+        payload = self.transmission(mail)
+        headers = {"Accept": "application/json", "Authorization": self.options.api_key.reveal()}
+        if self.options.subaccount is not None:
+            headers["X-MSYS-SUBACCOUNT"] = self.options.subaccount
+        response = yield Request.post(f"{self.options.api_url}transmissions/", headers=headers, json=payload)
+        return self._statuses(response, payload, mail)
+
+    def transmission(self, mail: OutgoingMail) -> dict[str, Any]:
+        """The body of a request to /transmissions."""
+        headers = merge_headers(MailHeaders({"Cc": format_addresses(mail.cc)} if mail.cc else {}), mail.headers)
+        # A recipient's own headers come in by way of variables.
+        personal = {_variable(name): name for own in mail.merge_headers.values() for name in own}
+        templated = MailHeaders({name: f"{{{{{variable}}}}}" for variable, name in personal.items()})
+        defaults = {variable: headers[name] for variable, name in personal.items() if name in headers}
+        body = present(
+            {
+                "options": present(
+                    {
+                        "start_time": mail.send_at and mail.send_at.replace(microsecond=0).isoformat(),
+                        "open_tracking": mail.track_opens,
+                        "click_tracking": mail.track_clicks,
+                    }
+                ),
+                "recipients": _recipients(mail),
+                "campaign_id": mail.tags[0] if mail.tags else None,
+                "metadata": mail.metadata,
+                "substitution_data": {**mail.merge_global_data, **defaults},
+                "return_path": mail.envelope_sender and mail.envelope_sender.addr_spec,
+                "content": self._content(mail, merge_headers(headers, templated)),
+                "override": self._override(mail),
+            }
+        )
+        return deep_merge(body, mail.esp_extra)
+
+    def _content(self, mail: OutgoingMail, headers: MailHeaders[str]) -> dict[str, Any]:
+        if _raw(mail):
+            return {}
+        stored = _stored(mail)
+        # Content of the message's own needs a subject and a body, even if they are empty.
+        needed = {} if stored else {"subject": "", **({} if mail.html else {"text": ""})}
+        return {
+            **needed,
+            **present(
+                {
+                    "template_id": mail.template_id,
+                    "html": mail.html,
+                    "text": mail.text,
+                    "amp_html": mail.amp,
+                    "subject": mail.subject,
+                    "from": None if stored else format_addresses(mail.from_email),
+                    "reply_to": None if stored else format_addresses(mail.reply_to),
+                    "headers": None if stored else dict(headers.items()),
+                    "attachments": [_attachment(one) for one in mail.attachments if not one.inline],
+                    "inline_images": [_inline_image(one) for one in mail.attachments if one.inline],
+                }
+            ),
+        }
+
+    def _override(self, mail: OutgoingMail) -> dict[str, Any]:
+        """What stands in for a stored template's own."""
+        if not _stored(mail):
+            return {}
+        senders = () if mail.from_is_default else mail.from_email
+        return present({"from": format_addresses(senders), "reply_to": format_addresses(mail.reply_to)})
+
+    # Reading answers.
+
+    def explain(self, response: Response) -> tuple[str, Category | None]:
+        category: Category | None = "quota" if response.status_code == _SENDING_LIMIT else None
+        try:
+            errors = [dict(error) for error in response.json()["errors"]]
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return response.text, category
+        codes = [str(error.get("code")) for error in errors]
+        return (
+            "; ".join(" ".join(_words(error)) for error in errors),
+            next((_CATEGORIES[code] for code in codes if code in _CATEGORIES), category),
+        )
+
+    def _statuses(self, response: Response, payload: dict[str, Any], mail: OutgoingMail) -> Recipients:
+        match self.read_json(response):
+            case {
+                "results": {
+                    "id": str(message_id),
+                    "total_accepted_recipients": int(accepted),
+                    "total_rejected_recipients": int(rejected),
+                    **results,
+                }
+            }:
+                pass
+            case _:
+                raise self.unreadable(response, "without the id and counts of a transmission")
+        entries = payload.get("recipients")
+        sent = len(entries) if isinstance(entries, list) else None
+        named = _named_invalid(results.get("rcpt_to_errors"))
+        status: Status = "unknown"
+        if (accepted, rejected) == (sent, 0):
+            status = "queued"
+        elif (accepted, rejected) == (0, sent):
+            status = "rejected"
+        elif accepted + rejected == sent and len(named) == rejected and set(named) <= set(map(_lower, mail.recipients)):
+            # The errors name each of those that were rejected.
+            status = "queued"
+        return {
+            address.key: AnymailRecipientStatus(message_id, "invalid" if _lower(address) in named else status)
+            for address in mail.recipients
+        }
+
+
+def _recipients(mail: OutgoingMail) -> list[dict[str, Any]]:
+    """The entries of ``recipients``. In a batch each copy to cc and bcc is one of the message of one ``to``."""
+    if not (mail.batch and mail.to):
+        return [_address(one, header_to=mail.to) for one in mail.recipients]
+    personal = [
+        (
+            to,
+            present(
+                {
+                    "substitution_data": {
+                        **mail.merge_data.get(to.addr_spec, {}),
+                        **{_variable(name): v for name, v in mail.merge_headers.get(to.addr_spec, {}).items()},
+                    },
+                    "metadata": mail.merge_metadata.get(to.addr_spec),
+                }
+            ),
+        )
+        for to in mail.to
+    ]
+    return [
+        *({**_address(to, header_to=(to,)), **own} for to, own in personal),
+        *({**_address(copy, header_to=(to,)), **own} for to, own in personal for copy in mail.cc + mail.bcc),
+    ]
+
+
+def _address(address: EmailAddress, header_to: tuple[EmailAddress, ...]) -> dict[str, Any]:
+    return {"address": {"email": address.addr_spec, "header_to": format_addresses(header_to)}}
+
+
+def _variable(header: str) -> str:
+    """The substitution variable that carries recipients' own values of a header."""
+    return "Header__" + re.sub(r"[^A-Za-z0-9]", "_", header.title())
+
+
+def _attachment(attachment: Attachment) -> dict[str, Any]:
+    return {"name": attachment.name, "type": attachment.content_type, "data": attachment.base64}
+
+
+def _inline_image(attachment: Attachment) -> dict[str, Any]:
+    name = attachment.content_id or attachment.name
+    return {"name": name, "type": attachment.mimetype, "data": attachment.base64}
+
+
+def _extra(mail: OutgoingMail, name: str) -> Mapping[str, Any]:
+    value = mail.esp_extra.get(name)
+    return value if isinstance(value, Mapping) else {}
+
+
+def _stored(mail: OutgoingMail) -> bool:
+    """Whether the content is a template's, stored at SparkPost."""
+    content = _extra(mail, "content")
+    return bool(mail.template_id or content.get("template_id") or content.get("ab_test_id"))
+
+
+def _raw(mail: OutgoingMail) -> bool:
+    """Whether ``esp_extra`` brings the whole message in MIME."""
+    return "email_rfc822" in _extra(mail, "content")
+
+
+def _transactional(mail: OutgoingMail) -> bool:
+    return bool(_extra(mail, "options").get("transactional"))
+
+
+def _without_unsubscribe(headers: MailHeaders[str]) -> MailHeaders[str]:
+    return MailHeaders([item for item in headers.items() if item[0].lower() not in _UNSUBSCRIBE_HEADERS])
+
+
+def _words(error: dict[str, Any]) -> Iterator[str]:
+    for name, form in (("code", "{}"), ("message", "{}"), ("description", "({})")):
+        if error.get(name):
+            yield form.format(error[name])
+
+
+def _named_invalid(errors: Any) -> list[str]:
+    """The addresses that SparkPost calls invalid, in lower case."""
+    descriptions = [str(error.get("description")) for error in errors or () if isinstance(error, dict)]
+    return [match[1].lower() for text in descriptions if (match := _INVALID_RECIPIENT.fullmatch(text))]
+
+
+def _lower(address: EmailAddress) -> str:
+    return address.addr_spec.lower()

@@ -1,0 +1,186 @@
+"""SparkPost's event webhooks: https://developers.sparkpost.com/api/webhooks/
+
+SparkPost signs nothing. A call is known by basic auth, or by a token in a header of its own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+from django.http import HttpRequest
+
+from anymail.conf import Secret, WebhookOptions, boolean, option, secrets
+from anymail.esps.webhook import Events, Webhook, any_secret, json_body, posix_time, same, utc_time
+from anymail.exceptions import AnymailConfigurationError, AnymailWebhookValidationFailure
+from anymail.signals import AnymailTrackingEvent, EventType, RejectReason
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SparkPostWebhookOptions(WebhookOptions):
+    webhook_token: tuple[Secret, ...] = secrets(
+        "What the header `SPARKPOST_WEBHOOK_TOKEN_HEADER` of every webhook call must hold, or a list: the `auth_token` "
+        "of a relay webhook, or the value of one of a webhook's `custom_headers`."
+    )
+    webhook_token_header: str = option(
+        'The header with that token; `"Authorization"` for one like `"Bearer ..."`, as OAuth 2 brings it.',
+        default="X-MessageSystems-Webhook-Token",
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SparkPostTrackingOptions(SparkPostWebhookOptions):
+    track_initial_open_as_opened: bool = option(
+        "Report SparkPost's `initial_open` and `amp_initial_open` as opened too.", default=False, convert=boolean
+    )
+    suppressed_as_rejected: bool = option(
+        "Report the bounce that SparkPost makes for a suppressed recipient as rejected.",
+        default=False,
+        convert=boolean,
+    )
+
+
+# https://developers.sparkpost.com/api/events/; what is not here is unknown.
+EVENT_TYPES: dict[str, str] = {
+    "injection": EventType.QUEUED,
+    "delivery": EventType.DELIVERED,
+    "bounce": EventType.BOUNCED,
+    "out_of_band": EventType.BOUNCED,
+    "delay": EventType.DEFERRED,
+    "policy_rejection": EventType.REJECTED,
+    "spam_complaint": EventType.COMPLAINED,
+    "generation_failure": EventType.FAILED,
+    "generation_rejection": EventType.REJECTED,
+    "open": EventType.OPENED,
+    "amp_open": EventType.OPENED,
+    "click": EventType.CLICKED,
+    "amp_click": EventType.CLICKED,
+    "list_unsubscribe": EventType.UNSUBSCRIBED,
+    "link_unsubscribe": EventType.UNSUBSCRIBED,
+}
+INITIAL_OPENS = frozenset({"initial_open", "amp_initial_open"})
+
+# https://docs.sparkpost.com/docs/deliverability/bounce-classification-codes: what a class says of the event,
+# where it says more than the event's type, and the reason.
+BOUNCE_CLASSES: dict[str, tuple[str | None, str]] = {
+    "1": (None, RejectReason.OTHER),  # Undetermined
+    "10": (None, RejectReason.INVALID),  # Invalid Recipient
+    "20": (None, RejectReason.BOUNCED),  # Soft Bounce
+    "21": (None, RejectReason.BOUNCED),  # DNS Failure
+    "22": (None, RejectReason.BOUNCED),  # Mailbox Full
+    "23": (None, RejectReason.BOUNCED),  # Too Large
+    "24": (None, RejectReason.TIMED_OUT),  # Timeout
+    "25": (None, RejectReason.BLOCKED),  # Admin Failure
+    "30": (None, RejectReason.BOUNCED),  # Generic Bounce: No RCPT
+    "40": (None, RejectReason.BOUNCED),  # Generic Bounce
+    "50": (None, RejectReason.BLOCKED),  # Mail Block
+    "51": (None, RejectReason.SPAM),  # Spam Block
+    "52": (None, RejectReason.SPAM),  # Spam Content
+    "53": (None, RejectReason.OTHER),  # Prohibited Attachment
+    "54": (None, RejectReason.BLOCKED),  # Relaying Denied
+    "60": (EventType.AUTORESPONDED, RejectReason.OTHER),  # Auto-Reply
+    "70": (None, RejectReason.BOUNCED),  # Transient Failure
+    "80": (EventType.SUBSCRIBED, RejectReason.OTHER),  # Subscribe
+    "90": (EventType.UNSUBSCRIBED, RejectReason.UNSUBSCRIBED),  # Unsubscribe
+    "100": (EventType.AUTORESPONDED, RejectReason.OTHER),  # Challenge-Response
+}
+ADMIN_FAILURE = "25"
+
+OptionsT = TypeVar("OptionsT", bound=SparkPostWebhookOptions)
+
+
+class SparkPostWebhook(Webhook[OptionsT]):
+    """What SparkPost's webhooks have in common: a list of items, each with one event."""
+
+    name = "SparkPost"
+    slug = "sparkpost"
+
+    @property
+    def signature_configured(self) -> bool:
+        return bool(self.options.webhook_token)
+
+    def verify(self, request: HttpRequest) -> str | None:
+        given = request.headers.get(self.options.webhook_token_header, "")
+        if self.signature_configured and not any_secret(self.options.webhook_token, lambda token: same(given, token)):
+            raise AnymailWebhookValidationFailure(
+                f"its {self.options.webhook_token_header} is missing or wrong. Compare the webhook's settings at "
+                "SparkPost with SPARKPOST_WEBHOOK_TOKEN."
+            )
+        return None
+
+    def items(self, request: HttpRequest) -> Sequence[Any]:
+        body = json_body(request)
+        if not isinstance(body, list):
+            raise AnymailWebhookValidationFailure("The body is not a JSON array.")
+        return body
+
+    @staticmethod
+    def event_of(item: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+        """The class of an item's event, and the event; a ping has neither."""
+        if not item["msys"]:
+            return "", {}
+        [(event_class, event)] = item["msys"].items()
+        return event_class, dict(event)
+
+
+class SparkPostTracking(SparkPostWebhook[SparkPostTrackingOptions]):
+    Options = SparkPostTrackingOptions
+
+    def events(self, item: dict[str, Any]) -> Events:
+        event_class, event = self.event_of(item)
+        if event_class == "relay_message":
+            raise AnymailConfigurationError(
+                "SparkPost's relay webhook calls Anymail's SparkPost tracking URL: "
+                "set its target to the URL sparkpost/inbound/."
+            )
+        if not event_class:
+            return
+        event_type, reject_reason = self._kind(event)
+        campaign = _text(event.get("campaign_id"))
+        metadata = event.get("rcpt_meta")
+        yield AnymailTrackingEvent(
+            event_type=event_type,
+            reject_reason=reject_reason,
+            # SparkPost's own message_id is of one recipient, and not known when the message is sent.
+            message_id=_text(event.get("transmission_id")),
+            timestamp=posix_time(event.get("timestamp")) or utc_time(event.get("timestamp")),
+            event_id=_text(event.get("event_id")),
+            # rcpt_to is in lower case.
+            recipient=_text(event.get("raw_rcpt_to")) or _text(event.get("rcpt_to")),
+            metadata=metadata if isinstance(metadata, dict) else {},
+            tags=[campaign] if campaign else [],
+            description=_machine(event.get("user_agent_parsed")),
+            mta_response=_text(event.get("raw_reason")),
+            user_agent=_text(event.get("user_agent")),
+            click_url=_text(event.get("target_link_url")),
+            esp_event=item,
+        )
+
+    def _kind(self, event: dict[str, Any]) -> tuple[str, str | None]:
+        """The event type and reject reason of an event."""
+        word = str(event.get("type"))
+        event_type = EVENT_TYPES.get(word, EventType.UNKNOWN)
+        if word in INITIAL_OPENS and self.options.track_initial_open_as_opened:
+            event_type = EventType.OPENED
+        bounce_class = _text(event.get("bounce_class"))
+        if bounce_class is None:
+            return event_type, None
+        suppressed = bounce_class == ADMIN_FAILURE and "suppressed" in str(event.get("raw_reason"))
+        if word == "bounce" and suppressed and self.options.suppressed_as_rejected:
+            event_type = EventType.REJECTED
+        said, reason = BOUNCE_CLASSES.get(bounce_class, (None, RejectReason.OTHER))
+        return said or event_type, reason
+
+
+def _text(value: object) -> str | None:
+    """A string, or a number in digits, as SparkPost has both for the same field; None for anything else."""
+    if isinstance(value, str) and value:
+        return value
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _machine(user_agent: object) -> str | None:
+    """SparkPost's words for an open or click by a machine on the recipient's behalf."""
+    flags = user_agent if isinstance(user_agent, dict) else {}
+    return ", ".join(name for name in ("is_prefetched", "is_proxy") if flags.get(name) is True) or None
