@@ -30,7 +30,7 @@ def message(*, html: str | None = None, attach: list[tuple[Any, ...]] | None = N
     given = {**PLAIN, **attributes}
     made = EmailMultiAlternatives()
     for name, value in given.items():
-        setattr(made, "extra_headers" if name == "headers" else name, value)
+        setattr(made, "extra_headers" if name == "headers" else name, list(value) if isinstance(value, list) else value)
     if html is not None:
         made.attach_alternative(html, "text/html")
     for attachment in attach or ():
@@ -134,6 +134,8 @@ class Signed:
     resigned: Callable[[Call, str | None], Call]
     covers_body: bool = True
     signs_time: bool = True
+    #: Whether the key is public, so that there is no secret to compare.
+    public_key: bool = False
 
     def __str__(self) -> str:
         return f"{self.slug}-{self.kind}"

@@ -13,7 +13,7 @@ from django.views.debug import SafeExceptionReporterFilter
 
 from anymail.conf import Secret, SendOptions, WebhookOptions, load, option, secret, secrets, setting_names
 from anymail.esps.postmark.sending import PostmarkOptions
-from anymail.exceptions import AnymailConfigurationError, AnymailInvalidMailer
+from anymail.exceptions import AnymailConfigurationError, AnymailDeprecationWarning, AnymailInvalidMailer
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,8 +32,6 @@ PLACES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "ANYMAIL": ({"ANYMAIL": {"ACME_API_KEY": "2"}, "ANYMAIL_ACME_API_KEY": "3"}, {}, "2"),
     "prefixed": ({"ANYMAIL_ACME_API_KEY": "3", "ACME_API_KEY": "4"}, {}, "3"),
     "bare": ({"ACME_API_KEY": "4"}, {}, "4"),
-    "old name": ({"ANYMAIL": {"OLDACME_API_KEY": "5"}}, {}, "5"),
-    "old bare name": ({"OLDACME_API_KEY": "6"}, {}, "6"),
 }
 
 
@@ -41,6 +39,15 @@ PLACES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
 def test_places(settings: dict[str, Any], given: dict[str, Any], expected: str) -> None:
     with override_settings(**settings):
         assert loaded(**given).api_key.reveal() == expected
+
+
+@pytest.mark.parametrize("settings", [{"ANYMAIL": {"OLDACME_API_KEY": "5"}}, {"OLDACME_API_KEY": "5"}])
+def test_an_old_name_warns(settings: dict[str, Any]) -> None:
+    with (
+        override_settings(**settings),
+        pytest.warns(AnymailDeprecationWarning, match="OLDACME_API_KEY.* is the old name"),
+    ):
+        assert loaded().api_key.reveal() == "5"
 
 
 def test_only_credentials_have_a_bare_form() -> None:

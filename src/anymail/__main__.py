@@ -21,7 +21,9 @@ def main(arguments: list[str] | None = None) -> int:
     docs.add_argument("--directory", type=Path, default=Path("docs"))
     sandbox = commands.add_parser("sandbox", help="run a local stand-in for every ESP")
     sandbox.add_argument("--port", type=int, default=8025)
-    sandbox.add_argument("--webhooks", help="where a project has anymail.urls: http://user:password@127.0.0.1:8000/anymail/")
+    sandbox.add_argument(
+        "--webhooks", help="where a project has anymail.urls: http://user:password@127.0.0.1:8000/anymail/"
+    )
     sandbox.add_argument("--database", default=":memory:", help="a file that keeps what was received")
     options = parser.parse_args(arguments)
     if not settings.configured:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -11,7 +12,7 @@ from typing import Any, TypeVar
 from django.conf import settings
 from django.core.signals import setting_changed
 
-from anymail.exceptions import AnymailConfigurationError, AnymailInvalidMailer
+from anymail.exceptions import AnymailConfigurationError, AnymailDeprecationWarning, AnymailInvalidMailer
 from anymail.mail.addresses import IdnaEncoder, encode_idna2008, idna_encoder
 
 __all__ = ["Options", "Secret", "SendOptions", "WebhookOptions", "load", "option", "secret", "secrets"]
@@ -299,6 +300,10 @@ def _look_up(
     for key, where, source in _places(field, prefixes):
         value = anymail.get(key, _NOWHERE) if source is _IN_ANYMAIL else getattr(settings, key, _NOWHERE)
         if value is not _NOWHERE:
+            old = [prefix for prefix in prefixes[1:] if f"{prefix}_{field.name.upper()}" in key]
+            if old:
+                new = where.replace(old[0], prefixes[0])
+                warnings.warn(f"{where} is the old name of {new}.", AnymailDeprecationWarning, stacklevel=2)
             return value, where
     return _NOWHERE, ""
 

@@ -145,6 +145,8 @@ class AnymailAPIError(AnymailError):
     retryable: bool = False
     retry_after: float | None = None
     category: Category = "invalid"
+    #: False where no message was to be sent: the call fetched one.
+    sending: bool = True
 
     def __init__(
         self,
@@ -163,7 +165,8 @@ class AnymailAPIError(AnymailError):
         self.retry_after = retry_after
 
     def __str__(self) -> str:
-        return f"{super().__str__()} {OUTCOME[self.sent]} {ADVICE[self.category]}"
+        outcome = f" {OUTCOME[self.sent]}" if self.sending else ""
+        return f"{super().__str__()}{outcome} {ADVICE[self.category]}"
 
 
 class AnymailRequestsAPIError(AnymailAPIError):

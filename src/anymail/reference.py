@@ -29,7 +29,7 @@ def settings_page() -> str:
         "# Settings",
         "",
         "Made by `python -m anymail docs` from the options classes. Each is found as a keyword of the backend (or in a",
-        'mailer\'s `OPTIONS`) in lower case and without the ESP\'s name, as `ANYMAIL["NAME"]`, as `ANYMAIL_NAME`, and,',
+        "mailer's `OPTIONS`) in lower case and without the ESP's name, as `ANYMAIL[\"NAME\"]`, as `ANYMAIL_NAME`, and,",
         "where marked *bare*, as `NAME`; the first found counts. A common setting may be set for one ESP by putting",
         "the ESP's name before it: `MAILGUN_REQUESTS_TIMEOUT`.",
         "",

@@ -167,7 +167,7 @@ class Request:
             content_type, body = _multipart(form, files)
         else:
             content_type = "application/x-www-form-urlencoded"
-            body = urlencode(list(form)).encode("ascii")
+            body = urlencode([(name, _utf8(name, value)) for name, value in form]).encode("ascii")
         return cls("POST", url, {**headers, "Content-Type": content_type}, body, idempotency_key)
 
     @property
@@ -294,6 +294,13 @@ def _is_json(leaf: Any) -> bool:
     return True
 
 
+def _utf8(name: str, value: str) -> bytes:
+    try:
+        return value.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise unserializable(value, error, name) from error
+
+
 def _multipart(form: Iterable[tuple[str, str]], files: Sequence[File]) -> tuple[str, Body]:
     from urllib3.fields import RequestField
     from urllib3.filepost import choose_boundary
@@ -307,7 +314,7 @@ def _multipart(form: Iterable[tuple[str, str]], files: Sequence[File]) -> tuple[
         pieces.extend((f"--{boundary}\r\n{part.render_headers()}".encode(), content, b"\r\n"))
 
     for name, value in form:
-        add(name, None, None, value.encode())
+        add(name, None, None, _utf8(name, value))
     for file in files:
         add(file.field, file.filename, file.content_type, file.content)
     pieces.append(f"--{boundary}--\r\n".encode())

@@ -52,7 +52,7 @@ REFUSED = {
     "ana@example.net (home)": "comments",
     "(a (nested) comment) ana@example.net": "comments",
     "friends: ana@example.net;": "groups",
-    "undisclosed-recipients:;": "no \"@\"",
+    "undisclosed-recipients:;": 'no "@"',
     "<@relay.example:ana@example.net>": "routes",
     "ana..b@example.net": "dots",
     ".ana@example.net": "dots",

@@ -233,13 +233,13 @@ class Delivery:
             return None
         unsupported = [*check(mail, self.esp.supports), *self.esp.check(mail)]
         if unsupported:
-            if not self.options.ignore_unsupported_features:
+            if not self.options.ignore_unsupported_features or any(one.without is None for one in unsupported):
                 raise AnymailUnsupportedFeature(
                     f"{self.esp.name} does not support {', '.join(one.what for one in unsupported)}. "
-                    "Change the message, or set IGNORE_UNSUPPORTED_FEATURES to send it without."
+                    "Change the message, or set IGNORE_UNSUPPORTED_FEATURES to send it without what can be left out."
                 )
             for one in unsupported:
-                mail = dataclasses.replace(mail, **one.without)
+                mail = dataclasses.replace(mail, **(one.without or {}))
         return Prepared(message, mail) if mail.recipients else None
 
     def _coalesced(self, prepared: Iterable[Prepared], waiting: Group) -> Iterator[list[Prepared]]:

@@ -10,7 +10,20 @@ if TYPE_CHECKING:
 
 #: Every ESP: its slug, and the name of its class in ``anymail.esps.<slug>.sending``.
 REGISTRY: dict[str, str] = {
+    "amazon_ses": "AmazonSES",
+    "brevo": "Brevo",
+    "mailersend": "MailerSend",
+    "mailgun": "Mailgun",
+    "mailjet": "Mailjet",
+    "mailtrap": "Mailtrap",
+    "mandrill": "Mandrill",
+    "postal": "Postal",
     "postmark": "Postmark",
+    "resend": "Resend",
+    "scaleway": "Scaleway",
+    "sendgrid": "SendGrid",
+    "sparkpost": "SparkPost",
+    "unisender_go": "UnisenderGo",
 }
 
 

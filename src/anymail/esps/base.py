@@ -46,7 +46,7 @@ class AnswerReader:
         text, category = self.explain(response)
         status = response.status_code
         category = category or _CATEGORIES.get(status) or ("server" if status >= 500 else "invalid")
-        certain = status < 500 or status in self.safe_to_repeat
+        certain = (status < 500 and status != 408) or status in self.safe_to_repeat
         answer = f"HTTP {status} {response.reason}".rstrip()
         return AnymailRequestsAPIError(
             f"{self.name} answered {answer}: {_shortened(text) or '(nothing)'}.",
@@ -131,4 +131,4 @@ def retry_after(response: Response) -> float | None:
 
 def _shortened(text: str) -> str:
     text = " ".join(text.split())
-    return text if len(text) <= 500 else f"{text[:500]}…"
+    return text.rstrip(".") if len(text) <= 500 else f"{text[:500]}…"

@@ -140,21 +140,21 @@ def form_of(request: Request) -> tuple[list[tuple[str, str]], list[FormFile]]:
         return parse_qsl(body.decode("utf-8"), keep_blank_values=True, strict_parsing=bool(body)), []
     if not content_type.startswith("multipart/form-data"):
         raise ValueError(f"{content_type!r} is not a form")
-    from email.parser import BytesParser
-    from email.policy import HTTP
-
-    # RFC 7578 gives form-data the framing of MIME, but names in raw UTF-8.
-    header = f"Content-Type: {content_type}\r\n\r\n".encode()
-    message = BytesParser(policy=HTTP).parsebytes(header + body)
+    # RFC 7578: the framing of MIME, with names in raw UTF-8 and content as it is.
+    boundary = re.search(r'boundary="?([^";]+)', content_type)
+    if boundary is None:
+        raise ValueError("the form has no boundary")
     fields: list[tuple[str, str]] = []
     files: list[FormFile] = []
-    for part in message.iter_parts():
-        disposition = str(part["Content-Disposition"]).encode("utf-8", "surrogateescape").decode("utf-8")
-        parameters = dict(re.findall(r'(\w+)="([^"]*)"', disposition))
-        content = part.get_payload(decode=True)
-        content = content if isinstance(content, bytes) else b""
+    for part in (b"\r\n" + body).split(f"\r\n--{boundary[1]}".encode())[1:-1]:
+        head, _, content = part.removeprefix(b"\r\n").partition(b"\r\n\r\n")
+        headers = {
+            name.strip().lower(): value.strip()
+            for name, _, value in (line.partition(":") for line in head.decode("utf-8").split("\r\n"))
+        }
+        parameters = dict(re.findall(r'(\w+)="([^"]*)"', headers["content-disposition"]))
         if "filename" in parameters:
-            kind = str(part["Content-Type"] or "application/octet-stream")
+            kind = headers.get("content-type", "application/octet-stream")
             files.append(FormFile(parameters["name"], parameters["filename"], kind, content))
         else:
             fields.append((parameters["name"], content.decode("utf-8")))

@@ -37,6 +37,8 @@ class Webhook(AnswerReader, Generic[OptionsT]):
     default_max_age: ClassVar[float | None] = 300
     #: The status on which this ESP sends again what a receiver failed on.
     retry_status: ClassVar[int] = 500
+    #: The answer to a call larger than DATA_UPLOAD_MAX_MEMORY_SIZE: one on which the ESP keeps what it has.
+    too_large_status: ClassVar[int] = 413
     #: Whether ``events`` is a flow, because the ESP's API must be asked for the message.
     fetches: ClassVar[bool] = False
     #: Whether the ESP sends its basic auth credentials only when asked for them with a 401.
@@ -100,7 +102,7 @@ def any_secret(secrets: Iterable[Secret], matches: Callable[[str], bool]) -> boo
 
 
 def _bytes(value: str | bytes) -> bytes:
-    return value if isinstance(value, bytes) else value.encode("utf-8", "surrogateescape")
+    return value if isinstance(value, bytes) else value.encode("utf-8", "surrogatepass")
 
 
 def json_body(request: HttpRequest) -> Any:

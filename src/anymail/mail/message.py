@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from django.conf import settings
 from django.core.mail import EmailMessage as DjangoMessage
 from django.utils import timezone
 from django.utils.datastructures import CaseInsensitiveMapping
@@ -53,6 +54,8 @@ class OutgoingMail:
     """
 
     from_email: tuple[EmailAddress, ...] = ()
+    #: Whether ``from_email`` is just Django's DEFAULT_FROM_EMAIL, which an ESP's template may overrule.
+    from_is_default: bool = False
     to: tuple[EmailAddress, ...] = ()
     cc: tuple[EmailAddress, ...] = ()
     bcc: tuple[EmailAddress, ...] = ()
@@ -180,6 +183,7 @@ class _Normaliser:
         text, html, amp, alternatives = self._bodies()
         return OutgoingMail(
             from_email=self._parse("from_email", from_email),
+            from_is_default=from_email == settings.DEFAULT_FROM_EMAIL,
             to=to,
             cc=self._addresses("cc"),
             bcc=self._addresses("bcc"),
@@ -274,12 +278,14 @@ class _Normaliser:
                 raise AnymailSerializationError(
                     f"{name}[{email!r}] is of type {type(values).__name__}: give a dict for each recipient."
                 )
-        return {
-            address.addr_spec: dict(given[key])
-            for address in to
-            for key in (address.key if address.key in given else address.addr_spec,)
-            if key in given
-        }
+        folded = {str(email).casefold(): email for email in given}
+        found: dict[str, dict[str, Any]] = {}
+        for address in to:
+            for key in (address.key, address.addr_spec, folded.get(address.key.casefold())):
+                if key in given:
+                    found[address.addr_spec] = dict(given[key])
+                    break
+        return found
 
     def _headers(self) -> tuple[MailHeaders[str], str | None, str | None, str | None]:
         """The extra headers without those that stand for an attribute, then From, Reply-To and To."""

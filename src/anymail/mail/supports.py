@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 if TYPE_CHECKING:
@@ -16,10 +16,14 @@ WithTemplate = bool | Literal["template"]
 
 
 class Unsupported(NamedTuple):
-    """Something that a message asks for and the ESP cannot express, and the fields of a message without it."""
+    """Something that a message asks for and the ESP cannot express.
+
+    ``without`` holds the fields of a message without it, each whole, since the last word on a field counts; None
+    where nothing would be left to send.
+    """
 
     what: str
-    without: dict[str, Any]
+    without: dict[str, Any] | None
 
 
 def _feature(doc: str, default: Any) -> Any:
@@ -109,11 +113,11 @@ def check(mail: OutgoingMail, supports: Supports) -> Iterator[Unsupported]:
 def _check_attachments(mail: OutgoingMail, supports: Supports) -> Iterator[Unsupported]:
     if not mail.attachments:
         return
-    kept = tuple(a for a in mail.attachments if (supports.inline if a.inline else supports.attachments))
-    if any(a.inline for a in mail.attachments) and not supports.inline:
-        yield Unsupported("inline attachments", {"attachments": kept})
-    if not all(a.inline for a in mail.attachments) and not supports.attachments:
-        yield Unsupported("attachments", {"attachments": kept})
+    if not supports.attachments:
+        yield Unsupported("attachments", {"attachments": ()})
+    elif not supports.inline and any(attachment.inline for attachment in mail.attachments):
+        ordinary = tuple(replace(attachment, inline=False) for attachment in mail.attachments)
+        yield Unsupported("inline attachments", {"attachments": ordinary})
 
 
 def _check_merge(mail: OutgoingMail, supports: Supports) -> Iterator[Unsupported]:

@@ -28,6 +28,7 @@ from anymail.delivery.calls import Caller
 from anymail.delivery.transport import transport_for
 from anymail.esps.webhook import Event, Events, Webhook, any_secret, same
 from anymail.exceptions import (
+    AnymailAPIError,
     AnymailConfigurationError,
     AnymailError,
     AnymailInsecureWebhookWarning,
@@ -88,7 +89,7 @@ class AnymailWebhookView(View):
                 "A %s webhook call was refused because it is larger than DATA_UPLOAD_MAX_MEMORY_SIZE: raise that "
                 "setting, or large messages are lost.", self.esp_name,
             )  # fmt: skip
-            return _plain(413, "Too large.")
+            return _plain(self.webhook_class.too_large_status, "Too large.")
         except AnymailWebhookValidationFailure as error:
             logger.warning("A %s webhook call to %s was refused: %s", self.esp_name, request.path, error)
             return _plain(400, "Bad request.")
@@ -176,6 +177,9 @@ class AnymailWebhookView(View):
                 raise
             except AnymailWebhookValidationFailure as error:
                 unreadable.append(error)
+            except AnymailAPIError as error:
+                error.sending = False
+                errors.append(error)
             except AnymailError as error:
                 errors.append(error)
             except Exception as error:
@@ -218,11 +222,11 @@ def _basic_auth(request: HttpRequest) -> bytes | None:
 
 def _digest(request: HttpRequest) -> str:
     """What tells one call from another: its body, of which large uploads are known by name and size."""
-    if request.content_type == "multipart/form-data":
+    if request.content_type == "multipart/form-data" and not hasattr(request, "_body"):
         files = [(name, file.name, file.size) for name, each in request.FILES.lists() for file in each]
         return _sha256(repr((sorted(request.POST.lists()), sorted(files, key=repr))))
     return hashlib.sha256(request.body).hexdigest()
 
 
 def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

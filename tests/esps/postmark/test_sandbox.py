@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from esps.postmark.test_sending import REQUESTS
-from support import mail, make_esp, request_of
 
 from anymail.esps.postmark.sandbox import SERVER_TOKEN, PostmarkSandbox
 from anymail.esps.postmark.sending import Postmark
 from anymail.wire import Request
+from esps.postmark.test_sending import REQUESTS
+from support import mail, make_esp, request_of
 
 SANDBOX = PostmarkSandbox()
 POSTMARK = make_esp(Postmark, server_token=SERVER_TOKEN)

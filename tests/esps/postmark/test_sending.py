@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from support import PNG, answer, drive, json_of, mail, make_esp, message, request_of, statuses
 
 from anymail.esps.postmark.sending import Postmark
 from anymail.exceptions import AnymailAPIError
 from anymail.mail.message import outgoing_mail
 from anymail.mail.supports import check
 from anymail.message import attach_inline_image
+from support import PNG, answer, drive, json_of, mail, make_esp, message, request_of, statuses
 
 POSTMARK = make_esp(Postmark, server_token="token")
 BASE = {"From": "shop@example.com", "To": "ana@example.net", "Subject": "Hi", "TextBody": "Hello"}
@@ -348,6 +348,14 @@ def test_a_batch_of_over_500_takes_several_calls() -> None:
     requests, recipients = drive(flow, answer(200, [OK] * 500), answer(200, [OK]))
     assert [len(json_of(request)) for request in requests] == [500, 1]
     assert set(statuses(recipients).values()) == {SENT}
+
+
+def test_what_a_first_call_took_is_not_undone_by_a_second() -> None:
+    to = [f"r{n}@example.com" for n in range(501)]
+    flow = POSTMARK.deliver(mail(to=to, merge_metadata={}))
+    _, recipients = drive(flow, answer(200, [OK] * 500), answer(500))
+    assert statuses(recipients)["r499@example.com"] == SENT
+    assert statuses(recipients)["r500@example.com"] == ("unknown", None)
 
 
 class TestBulk:

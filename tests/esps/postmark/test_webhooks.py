@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 from django.test import Client, override_settings
-from support import Call, assert_inbound, assert_tracking, expectations, sample, sample_json
 
 from anymail.exceptions import AnymailConfigurationError
+from support import Call, assert_inbound, assert_tracking, expectations, sample, sample_json
 
 SECRET = {"WEBHOOK_SECRET": "user:pass"}
 BASIC_AUTH = {"Authorization": "Basic dXNlcjpwYXNz"}

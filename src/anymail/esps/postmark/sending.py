@@ -101,15 +101,21 @@ class Postmark(ESP[PostmarkOptions]):
             for personal in self._messages(mail):
                 owners.append((index, personal.to if personal else None))
                 messages.append(self.message(mail, personal))
-        results: list[Any] = []
+        templated = _template(mails[0])
+        path = "email/batchWithTemplates" if templated else "email/batch"
+        results: list[dict[str, Any] | AnymailAPIError] = []
         for start in range(0, len(messages), 500):
             part = messages[start : start + 500]
-            if _template(mails[0]):
-                response = yield self._request("email/batchWithTemplates", mails, {"Messages": part})
-            else:
-                response = yield self._request("email/batch", mails, part)
-            results.extend(self._batch_results(response, len(part)))
-        return self._by_mail(mails, owners, results, response)
+            try:
+                response = yield self._request(path, mails, {"Messages": part} if templated else part)
+                results += self._batch_results(response, len(part))
+            except AnymailAPIError as error:
+                if not results:
+                    raise
+                # What was taken is taken: the failure is that of the rest alone.
+                results += [error] * (len(messages) - len(results))
+                break
+        return self._by_mail(mails, owners, results)
 
     def message(self, mail: OutgoingMail, personal: Personal | None = None) -> dict[str, Any]:
         """One message object of the API."""
@@ -182,8 +188,7 @@ class Postmark(ESP[PostmarkOptions]):
         self,
         mails: Sequence[OutgoingMail],
         owners: Sequence[tuple[int, EmailAddress | None]],
-        results: Sequence[dict[str, Any]],
-        response: Response,
+        results: Sequence[dict[str, Any] | AnymailAPIError],
     ) -> list[Recipients | AnymailAPIError]:
         """Gather each mail's statuses. A mail of several messages fails as a whole only if each of them failed."""
         statuses: list[Recipients] = [{} for _ in mails]
@@ -192,12 +197,17 @@ class Postmark(ESP[PostmarkOptions]):
         for (index, to), result in zip(owners, results, strict=True):
             mail = mails[index]
             addresses = (to, *mail.cc, *mail.bcc) if to else mail.recipients
+            if isinstance(result, AnymailAPIError):
+                errors[index].append(result)
+                unsure = all_recipients(addresses, "failed" if result.sent is False else "unknown")
+                statuses[index] = {**unsure, **statuses[index]}
+                continue
             found = self._refused(result, addresses)
             if found is None and result.get("ErrorCode", 0) == 0:
                 found = self._accepted(result, addresses) or all_recipients(addresses, "unknown")
                 taken[index] = True
             if found is None:
-                errors[index].append(self._item_error(result, response))
+                errors[index].append(self._item_error(result))
                 found = all_recipients(addresses, "failed")
             # A copy to cc that was sent with one recipient's message is not undone by another's failure.
             sent = {email: one for email, one in statuses[index].items() if one.message_id}
@@ -234,12 +244,11 @@ class Postmark(ESP[PostmarkOptions]):
         failed = AnymailRecipientStatus(None, "failed")
         return {address.key: status if address in culprits else failed for address in addresses}
 
-    def _item_error(self, result: dict[str, Any], response: Response) -> AnymailAPIError:
+    def _item_error(self, result: dict[str, Any]) -> AnymailAPIError:
         code = result.get("ErrorCode")
         return AnymailAPIError(
             f"Postmark refused this message of a batch: ErrorCode {code}: {result.get('Message')}.",
             category=_CATEGORIES.get(code, "invalid") if isinstance(code, int) else "unreadable",
-            response=response,
         )
 
     # The bulk API: one content for many recipients.
