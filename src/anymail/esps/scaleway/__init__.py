@@ -1,0 +1,1 @@
+"""Scaleway Transactional Email: https://www.scaleway.com/en/developers/api/transactional-email/"""
