@@ -131,7 +131,8 @@ class Request:
     """One HTTP request, encoded and ready to go.
 
     ``body`` is bytes, or ``Chunks`` where it is large. ``idempotency_key`` is set when the ESP sends a message
-    once however often it gets this request. ``max_response`` is the longest answer that is read, in bytes.
+    once however often it gets this request, ``idempotency_seconds`` when it remembers that only so long.
+    ``max_response`` is the longest answer that is read, in bytes.
     """
 
     method: str
@@ -139,6 +140,7 @@ class Request:
     headers: Mapping[str, str] = dataclasses.field(repr=False, default_factory=dict)
     body: Body = dataclasses.field(repr=False, default=b"")
     idempotency_key: str | None = None
+    idempotency_seconds: float | None = None
     max_response: int = DEFAULT_MAX_RESPONSE
 
     @classmethod
@@ -156,6 +158,7 @@ class Request:
         form: Iterable[tuple[str, str]] | None = None,
         files: Sequence[File] = (),
         idempotency_key: str | None = None,
+        idempotency_seconds: float | None = None,
     ) -> Request:
         """A POST with exactly one body: ``json``, or ``form`` (multipart if there are ``files``).
 
@@ -168,7 +171,8 @@ class Request:
         else:
             content_type = "application/x-www-form-urlencoded"
             body = urlencode([(name, _utf8(name, value)) for name, value in form]).encode("ascii")
-        return cls("POST", url, {**headers, "Content-Type": content_type}, body, idempotency_key)
+        headers = {**headers, "Content-Type": content_type}
+        return cls("POST", url, headers, body, idempotency_key, idempotency_seconds)
 
     @property
     def repeatable(self) -> bool:

@@ -131,6 +131,29 @@ def test_never_repeated(run: Callable[..., Any], ask: Request, outcome: Any, sen
     assert waits == []
 
 
+SHORT_KEY = Request.post("https://esp.example/send", headers={}, json={}, idempotency_key="k", idempotency_seconds=55)
+AFTER = {"Retry-After": "40"}
+
+
+def test_a_key_that_is_remembered_for_long_enough(run: Callable[..., Any]) -> None:
+    (result, _), script, _ = run(LOST, answer(500, headers=AFTER), OK, ask=SHORT_KEY)
+    assert result == {"fine": True}
+    assert len(script.requests) == 3
+
+
+def test_a_key_that_would_be_forgotten(run: Callable[..., Any]) -> None:
+    for outcomes in ([answer(500, headers=AFTER)] * 2, [answer(500, headers=AFTER), answer(429, headers=AFTER)]):
+        error, script, _ = run(*outcomes, ask=SHORT_KEY, rate_limit_wait=100)
+        assert isinstance(error, AnymailAPIError)
+        assert len(script.requests) == 2
+
+
+def test_no_key_is_needed_for_what_was_never_taken(run: Callable[..., Any]) -> None:
+    (result, _), script, _ = run(*[answer(429, headers=AFTER)] * 2, OK, ask=SHORT_KEY, rate_limit_wait=100)
+    assert result == {"fine": True}
+    assert len(script.requests) == 3
+
+
 def test_attempts_come_to_an_end(run: Callable[..., Any]) -> None:
     error, script, _ = run(REFUSED, REFUSED, REFUSED, REFUSED, retries=3)
     assert error is not None

@@ -47,7 +47,7 @@ class Pace:
         with self._lock:
             now = self._clock()
             self._gap = min(1.0, max(0.05, self._gap * 1.5))
-            pause = seconds if seconds is not None else max(0.5, 4 * self._gap)
+            pause = max(0.5 if seconds is None else seconds, 4 * self._gap)
             self._free_at = max(self._free_at, now + pause)
         return self.slot()
 
@@ -106,12 +106,13 @@ class Caller:
     def _call(self, request: Request) -> Outcome:
         if wait := self.pace.slot():
             time.sleep(wait)
+        begun = time.monotonic()
         outcome = self._attempt(request)
         if self.options.retries and (trouble := self._trouble(request, outcome)):
             import stamina
 
             try:
-                for attempt in stamina.retry_context(on=self._backoff(), attempts=None, timeout=None):
+                for attempt in stamina.retry_context(on=self._backoff(request, begun), attempts=None, timeout=None):
                     with attempt:
                         if attempt.num > 1:
                             outcome = self._attempt(request)
@@ -125,12 +126,15 @@ class Caller:
     async def _acall(self, request: Request) -> Outcome:
         if wait := self.pace.slot():
             await asyncio.sleep(wait)
+        begun = time.monotonic()
         outcome = await self._aattempt(request)
         if self.options.retries and (trouble := self._trouble(request, outcome)):
             import stamina
 
             try:
-                async for attempt in stamina.retry_context(on=self._backoff(), attempts=None, timeout=None):
+                async for attempt in stamina.retry_context(
+                    on=self._backoff(request, begun), attempts=None, timeout=None
+                ):
                     with attempt:
                         if attempt.num > 1:
                             outcome = await self._aattempt(request)
@@ -175,13 +179,15 @@ class Caller:
             return error
         return None
 
-    def _backoff(self) -> Callable[[Exception], bool | float]:
+    def _backoff(self, request: Request, begun: float) -> Callable[[Exception], bool | float]:
         """How stamina is to go on after a failure: False to give up, True for its own wait, or seconds."""
         repeats = 0
         deadline = time.monotonic() + (self.options.rate_limit_wait or 0)
+        # Set once an attempt may have been taken: from then on only the idempotency key makes a repeat safe.
+        key_deadline: float | None = None
 
         def backoff(error: Exception) -> bool | float:
-            nonlocal repeats
+            nonlocal repeats, key_deadline
             if not isinstance(error, AnymailAPIError):
                 return False
             patience = deadline - time.monotonic()
@@ -189,10 +195,21 @@ class Caller:
                 return False
             if error.category == "rate_limit":
                 wait = self.pace.hold(error.retry_after)
-                return wait if wait <= patience else False
-            repeats += 1
-            if repeats > self.options.retries:
+                if wait > patience:
+                    return False
+            else:
+                repeats += 1
+                if repeats > self.options.retries:
+                    return False
+                wait = error.retry_after or 0
+            if error.sent is not False and request.idempotency_seconds is not None:
+                key_deadline = begun + request.idempotency_seconds
+            if key_deadline is not None and time.monotonic() + (wait or _LONGEST_OWN_WAIT) >= key_deadline:
                 return False
-            return error.retry_after or True
+            return wait or True
 
         return backoff
+
+
+# Of stamina's waits, jitter included.
+_LONGEST_OWN_WAIT = 6.0

@@ -1,0 +1,1 @@
+"""Unisender Go: https://godocs.unisender.ru/web-api-ref"""
