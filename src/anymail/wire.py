@@ -70,7 +70,9 @@ class Base64:
         return b64encode(self.content).decode("ascii")
 
     def __eq__(self, other: object) -> bool:
-        return str(self) == str(other) if isinstance(other, (Base64, str)) else NotImplemented
+        if isinstance(other, Base64):
+            return self.content == other.content
+        return str(self) == other if isinstance(other, str) else NotImplemented
 
     def __hash__(self) -> int:
         return hash(str(self))

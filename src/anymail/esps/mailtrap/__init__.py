@@ -1,0 +1,1 @@
+"""Mailtrap: https://docs.mailtrap.io/developers"""
