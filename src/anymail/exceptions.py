@@ -130,7 +130,8 @@ def describe(message: EmailMessage | None) -> str:
     to = [str(address) for address in message.to or ()]
     more = f" and {len(to) - 1} more" if len(to) > 1 else ""
     recipient = f" to {to[0]!r}{more}" if to else ""
-    return f"message {str(message.subject)[:60]!r}{recipient}"
+    subject = f" {str(message.subject)[:60]!r}" if message.subject is not None else ""
+    return f"message{subject}{recipient}"
 
 
 class AnymailAPIError(AnymailError):
@@ -193,7 +194,9 @@ class AnymailInvalidValue(AnymailError, ValueError):
 
 
 class AnymailUnsupportedFeature(AnymailError, ValueError):
-    """The message asks for what this ESP cannot express."""
+    """The message asks for what this ESP cannot express: each such thing is in ``unsupported``."""
+
+    unsupported: tuple[str, ...] = ()
 
 
 class AnymailSerializationError(AnymailError, TypeError):

@@ -234,10 +234,12 @@ class Delivery:
         unsupported = [*check(mail, self.esp.supports), *self.esp.check(mail)]
         if unsupported:
             if not self.options.ignore_unsupported_features or any(one.without is None for one in unsupported):
-                raise AnymailUnsupportedFeature(
+                error = AnymailUnsupportedFeature(
                     f"{self.esp.name} does not support {', '.join(one.what for one in unsupported)}. "
                     "Change the message, or set IGNORE_UNSUPPORTED_FEATURES to send it without what can be left out."
                 )
+                error.unsupported = tuple(one.what for one in unsupported)
+                raise error
             for one in unsupported:
                 mail = dataclasses.replace(mail, **(one.without or {}))
         return Prepared(message, mail) if mail.recipients else None

@@ -9,7 +9,7 @@ from importlib import import_module
 from socketserver import ThreadingMixIn
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from anymail.delivery.transport import Urllib3Transport
@@ -53,22 +53,31 @@ class Sandbox:
     def __init__(self, webhooks: str | None = None, database: str = ":memory:") -> None:
         self.webhooks = webhooks
         self.store = Store(database)
-        self.esps = {slug: sandbox_esp(slug) for slug in REGISTRY}
+        self._esps: dict[str, SandboxESP] = {}
+        self._lock = threading.Lock()
         self._transport = Urllib3Transport(connect_timeout=5, read_timeout=30)
         self._errands: queue.Queue[tuple[str, Letter, str] | None] = queue.Queue()
         self._worker = threading.Thread(target=self._run_errands, name="anymail-sandbox-webhooks", daemon=True)
         self._worker.start()
 
+    def esp(self, slug: str) -> SandboxESP:
+        """The sandbox's side of an ESP, made when it is first needed."""
+        with self._lock:
+            if slug not in self._esps:
+                self._esps[slug] = sandbox_esp(slug)
+            return self._esps[slug]
+
     def answer(self, slug: str, request: Request, path: str) -> Response:
         """Answer a call of that ESP's API, keep it, and let its letters meet their fates."""
-        if slug not in self.esps:
+        if slug not in REGISTRY:
             return Response(404, {"Content-Type": "text/plain"}, f"The sandbox knows no ESP {slug!r}.".encode())
-        reply = self.esps[slug].answer(request, path)
+        esp = self.esp(slug)
+        reply = esp.answer(request, path)
         self.store.add(slug, request, reply.response, list(reply.letters))
         for letter in reply.letters:
             fate = next(fate for word, fate in FATES.items() if letter.recipient.startswith(word))
             for kind in fate:
-                if kind in self.esps[slug].events:
+                if kind in esp.events:
                     self.happen(slug, kind, letter)
         return reply.response
 
@@ -100,9 +109,9 @@ class Sandbox:
         assert self.webhooks is not None
         parts = urlsplit(self.webhooks)
         plain = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
-        request = self.esps[slug].event(kind, letter, f"{plain.rstrip('/')}/{slug}/tracking/")
+        request = self.esp(slug).event(kind, letter, f"{plain.rstrip('/')}/{slug}/tracking/")
         if parts.username:
-            request = _with_basic_auth(request, parts.username, parts.password or "")
+            request = _with_basic_auth(request, unquote(parts.username), unquote(parts.password or ""))
         try:
             response = self._transport.send(request)
         except AnymailTransportError as error:
