@@ -79,6 +79,8 @@ class TestForms:
         request = Request.post(URL, headers={}, form=[("to", "a@b.c"), ("to", "ü & x")])
         assert request.headers["Content-Type"] == "application/x-www-form-urlencoded"
         assert parse_qsl(bytes(request.body).decode()) == [("to", "a@b.c"), ("to", "ü & x")]
+        with pytest.raises(AnymailSerializationError, match="text is of type str"):
+            Request.post(URL, headers={}, form=[("text", "\ud800")])
 
     def test_multipart(self) -> None:
         files = [File("attachment", 'café "1".txt', 'text/plain; charset="latin-1"', b"pi\xe8ce\r\n")]
@@ -139,6 +141,12 @@ class TestResponse:
     def test_it_can_be_pickled(self) -> None:
         again = pickle.loads(pickle.dumps(Response(201, {"A": "b"}, b"c", "Created")))
         assert (again.status_code, again.headers["a"], again.content, again.reason) == (201, "b", b"c", "Created")
+
+
+@given(st.lists(st.tuples(st.text(), st.text())))
+def test_any_form_is_read_back(form: list[tuple[str, str]]) -> None:
+    request = Request.post(URL, headers={}, form=form)
+    assert parse_qsl(bytes(request.body).decode("ascii"), keep_blank_values=True) == form
 
 
 @given(st.binary(max_size=200_000))

@@ -8,6 +8,7 @@ import logging
 from collections import deque
 from collections.abc import Hashable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from typing import Any
 
 from django.core.mail import EmailMessage
@@ -131,6 +132,10 @@ class Delivery:
     def send_messages(self, messages: Iterable[EmailMessage]) -> SendReport:
         """Send, and report. No error of a message is raised here, but found in the report."""
         report = SendReport()
+        if isinstance(messages, list) and len(messages) == 1:
+            # What send_mail does; what follows is for many.
+            self._send_one(messages[0], report)
+            return report
         source = iter(messages)
         waiting = Group(self.esp)
         jobs = self._coalesced(self._prepare_each(source, report), waiting)
@@ -147,14 +152,22 @@ class Delivery:
             with ThreadPoolExecutor(self.options.concurrency, thread_name_prefix="anymail") as pool:
                 pending = deque((job, pool.submit(self._run, run, job)) for job in (first, second))
                 while pending:
-                    # Twice as many as run: while the oldest is waited for, no thread is idle.
-                    while not run.stopped and len(pending) < 2 * self.options.concurrency and (job := next(jobs, None)):
-                        pending.append((job, pool.submit(self._run, run, job)))
+                    # Up to twice as many as run: while the oldest is waited for, no thread is idle. Prepared several
+                    # at a time, they cost less.
+                    if not run.stopped and len(pending) <= self.options.concurrency:
+                        for job in islice(jobs, self.options.concurrency):
+                            pending.append((job, pool.submit(self._run, run, job)))
                     job, future = pending.popleft()
                     self._record_all(future.result(), job, report)
         if run.stopped:
             self._leave(messages, source, waiting, report)
         return report
+
+    def _send_one(self, message: EmailMessage, report: SendReport) -> None:
+        prepared = self._prepare(message, report)
+        if prepared is not None:
+            job = [prepared]
+            self._record_all(self._run(Run(self._caller()), job), job, report)
 
     async def asend_messages(self, messages: Iterable[EmailMessage]) -> SendReport:
         """``send_messages``, natively asynchronous: receivers and calls are awaited in the caller's event loop."""
@@ -204,17 +217,21 @@ class Delivery:
 
     def _prepare_each(self, source: Iterator[EmailMessage], report: SendReport) -> Iterator[Prepared]:
         for message in source:
-            try:
-                message.anymail_status = AnymailStatus()  # type: ignore[attr-defined]
-                pre_send.send(type(self.backend), message=message, esp_name=self.esp.name)
-                prepared = self._normalise(message)
-            except AnymailCancelSend:
-                continue
-            except Exception as error:
-                self._fail(report, message, error)
-                continue
+            prepared = self._prepare(message, report)
             if prepared is not None:
                 yield prepared
+
+    def _prepare(self, message: EmailMessage, report: SendReport) -> Prepared | None:
+        try:
+            message.anymail_status = AnymailStatus()  # type: ignore[attr-defined]
+            if pre_send.receivers:
+                pre_send.send(type(self.backend), message=message, esp_name=self.esp.name)
+            return self._normalise(message)
+        except AnymailCancelSend:
+            return None
+        except Exception as error:
+            self._fail(report, message, error)
+            return None
 
     async def _aprepare(self, message: EmailMessage, report: SendReport) -> Prepared | None:
         try:
@@ -292,14 +309,14 @@ class Delivery:
     def _record_all(self, results: list[Result] | None, job: list[Prepared], report: SendReport) -> None:
         """Write down what became of the messages of one call."""
         for result in results if results is not None else map(Result, job):
-            if self._record(result):
+            if self._record(result) and post_send.receivers:
                 for receiver, answer in post_send.send_robust(type(self.backend), **self._announcement(result)):
                     _log_receiver(receiver, answer)
             self._conclude(result, report)
 
     async def _arecord_all(self, results: list[Result] | None, job: list[Prepared], report: SendReport) -> None:
         for result in results if results is not None else map(Result, job):
-            if self._record(result):
+            if self._record(result) and post_send.receivers:
                 announcement = self._announcement(result)
                 for receiver, answer in await post_send.asend_robust(type(self.backend), **announcement):
                     _log_receiver(receiver, answer)

@@ -8,6 +8,7 @@ import ssl
 import threading
 from collections.abc import Callable, Mapping
 from datetime import timedelta
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Protocol
 
 from django.utils.module_loading import import_string
@@ -82,7 +83,7 @@ class PooledTransport:
         try:
             with self._build(client, request).build_streamed() as answer:
                 content = _read(answer.body_reader.read_chunk, answer.headers, request)
-                return Response(answer.status, list(answer.headers.items()), content, _reason(answer.status))
+                return Response(answer.status, list(answer.headers.items()), content, _REASONS.get(answer.status, ""))
         except Exception as error:
             raise _transport_error(error, request) from error
 
@@ -97,7 +98,9 @@ class PooledTransport:
                 while chunk := await answer.body_reader.read_chunk():
                     chunks.append(bytes(chunk))
                     size = _within_limit(size + len(chunk), request)
-                return Response(answer.status, list(answer.headers.items()), b"".join(chunks), _reason(answer.status))
+                return Response(
+                    answer.status, list(answer.headers.items()), b"".join(chunks), _REASONS.get(answer.status, "")
+                )
         except Exception as error:
             raise _transport_error(error, request) from error
 
@@ -210,10 +213,7 @@ def _within_limit(size: int, request: Request) -> int:
     return size
 
 
-def _reason(status: int) -> str:
-    from http.client import responses
-
-    return responses.get(status, "")
+_REASONS = {status.value: status.phrase for status in HTTPStatus}
 
 
 def _transport_error(error: Exception, request: Request) -> AnymailTransportError:

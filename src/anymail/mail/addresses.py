@@ -82,7 +82,7 @@ class EmailAddress:
 
 def format_addresses(addresses: Iterable[EmailAddress]) -> str:
     """Addresses as one header value, in Unicode."""
-    return ", ".join(address.address for address in addresses)
+    return ", ".join([address.address for address in addresses])
 
 
 def parse_addresses(
@@ -96,12 +96,11 @@ def parse_addresses(
     """
     strings = [value] if isinstance(value, (str, Promise)) else value or ()
     encode = idna or encode_idna2008
-    return tuple(
-        address
-        for string in strings
-        if string
-        for address in _parse(string if type(string) is str else _text(string, field), field, encode)
-    )
+    found: list[EmailAddress] = []
+    for string in strings:
+        if string:
+            found += _parse(string if type(string) is str else _text(string, field), field, encode)
+    return tuple(found)
 
 
 def _text(value: Any, field: str) -> str:

@@ -171,24 +171,31 @@ class _Normaliser:
         return own
 
     def mail(self) -> OutgoingMail:
+        # Most attributes of most messages are absent: each is looked at, but little is done for it.
+        value = self.value
         headers, from_header, reply_to_header, to_header = self._headers()
-        from_email = self.value("from_email")
-        envelope_sender = self.value("envelope_sender")
+        from_email = value("from_email")
+        envelope_sender = value("envelope_sender")
         if from_header is not None:
             from_email, envelope_sender = from_header, envelope_sender or from_email
-        reply_to = self._addresses("reply_to") if reply_to_header is None else self._parse("Reply-To", reply_to_header)
         to = self._addresses("to")
-        subject = self.value("subject")
-        merge = {name: self.value(name) for name in ("merge_data", "merge_metadata", "merge_headers")}
+        subject = value("subject")
         text, html, amp, alternatives = self._bodies()
+        attachments, tags = value("attachments"), value("tags")
+        metadata, global_data, esp_extra = value("metadata"), value("merge_global_data"), value("esp_extra")
+        merge_data, merge_metadata, merge_headers = (
+            value("merge_data"), value("merge_metadata"), value("merge_headers"),
+        )  # fmt: skip
         return OutgoingMail(
             from_email=self._parse("from_email", from_email),
             from_is_default=from_email == settings.DEFAULT_FROM_EMAIL,
             to=to,
             cc=self._addresses("cc"),
             bcc=self._addresses("bcc"),
-            reply_to=reply_to,
-            envelope_sender=self._envelope_sender(envelope_sender),
+            reply_to=self._addresses("reply_to")
+            if reply_to_header is None
+            else self._parse("Reply-To", reply_to_header),
+            envelope_sender=self._envelope_sender(envelope_sender) if envelope_sender else None,
             to_header=to_header,
             subject=None if subject is None else refuse_controls(self._text("subject", subject), "subject"),
             text=text,
@@ -196,31 +203,37 @@ class _Normaliser:
             amp=amp,
             alternatives=alternatives,
             headers=headers,
-            attachments=tuple(
-                attachment(item, f"attachments[{index}]")
-                for index, item in enumerate(self._listed("attachments", self.value("attachments")))
-            ),
-            metadata=self._metadata("metadata", self.value("metadata")),
-            tags=tuple(
-                refuse_controls(self._text("tags", tag), "tags") for tag in self._listed("tags", self.value("tags"))
-            ),
-            track_opens=_switch(self.value("track_opens")),
-            track_clicks=_switch(self.value("track_clicks")),
-            send_at=_aware(self.value("send_at")),
-            template_id=self._template_id(self.value("template_id")),
-            batch=any(value is not None for value in merge.values()),
-            merge_data=self._per_recipient("merge_data", merge["merge_data"], to),
-            merge_global_data=self._dict("merge_global_data", self.value("merge_global_data")),
-            merge_metadata={
-                spec: self._metadata(f"merge_metadata[{spec!r}]", values)
-                for spec, values in self._per_recipient("merge_metadata", merge["merge_metadata"], to).items()
-            },
-            merge_headers={
-                spec: MailHeaders(self._header_items(f"merge_headers[{spec!r}]", values))
-                for spec, values in self._per_recipient("merge_headers", merge["merge_headers"], to).items()
-            },
-            esp_extra=self._dict("esp_extra", self.value("esp_extra")),
+            attachments=self._attachments(attachments) if attachments else (),
+            metadata=self._metadata("metadata", metadata) if metadata else {},
+            tags=self._tags(tags) if tags else (),
+            track_opens=_switch(value("track_opens")),
+            track_clicks=_switch(value("track_clicks")),
+            send_at=_aware(value("send_at")),
+            template_id=self._template_id(value("template_id")),
+            batch=merge_data is not None or merge_metadata is not None or merge_headers is not None,
+            merge_data=self._per_recipient("merge_data", merge_data, to) if merge_data else {},
+            merge_global_data=self._dict("merge_global_data", global_data) if global_data else {},
+            merge_metadata=self._merge_metadata(merge_metadata, to) if merge_metadata else {},
+            merge_headers=self._merge_headers(merge_headers, to) if merge_headers else {},
+            esp_extra=self._dict("esp_extra", esp_extra) if esp_extra else {},
         )
+
+    def _attachments(self, value: Any) -> tuple[Attachment, ...]:
+        items = self._listed("attachments", value)
+        return tuple(attachment(item, f"attachments[{index}]") for index, item in enumerate(items))
+
+    def _tags(self, value: Any) -> tuple[str, ...]:
+        return tuple(refuse_controls(self._text("tags", tag), "tags") for tag in self._listed("tags", value))
+
+    def _merge_metadata(self, value: Any, to: tuple[EmailAddress, ...]) -> dict[str, dict[str, Any]]:
+        found = self._per_recipient("merge_metadata", value, to)
+        return {spec: self._metadata(f"merge_metadata[{spec!r}]", values) for spec, values in found.items()}
+
+    def _merge_headers(self, value: Any, to: tuple[EmailAddress, ...]) -> dict[str, MailHeaders[str]]:
+        found = self._per_recipient("merge_headers", value, to)
+        return {
+            spec: MailHeaders(self._header_items(f"merge_headers[{spec!r}]", values)) for spec, values in found.items()
+        }
 
     def _text(self, name: str, value: Any) -> str:
         try:

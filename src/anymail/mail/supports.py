@@ -137,6 +137,8 @@ def _holds_values(merge: dict[str, Any]) -> bool:
 
 
 def _check_usernames(mail: OutgoingMail) -> Iterator[Unsupported]:
+    if all(one.addr_spec.isascii() for one in (*mail.from_email, *mail.to, *mail.cc, *mail.bcc, *mail.reply_to)):
+        return
     for name in ("from_email", "to", "cc", "bcc", "reply_to"):
         addresses = getattr(mail, name)
         plain = tuple(a for a in addresses if a.addr_spec.isascii() or a.username.isascii())
