@@ -15,6 +15,7 @@ from django.utils.translation import gettext_lazy
 from hypothesis import given
 from hypothesis import strategies as st
 
+from anymail.esps.sandbox import form_of
 from anymail.exceptions import AnymailSerializationError
 from anymail.wire import STREAM_FROM, Base64, Chunks, File, Headers, Request, Response, json_body, json_text
 
@@ -96,6 +97,14 @@ class TestForms:
         assert text.get_payload(decode=True) == "Grüße".encode()
         assert file["Content-Type"] == 'text/plain; charset="latin-1"'
         assert file.get_payload(decode=True) == b"pi\xe8ce\r\n"
+
+    def test_multipart_without_files(self) -> None:
+        form = [("to", "a@b.c"), ('odd "name"\r\nX: y', "Grüße & 100 %"), ("v:naïve", "\r\n--x--")]
+        request = Request.post(URL, headers={}, form=form, multipart=True)
+        fields, files = form_of(request)
+        assert [value for _, value in fields] == [value for _, value in form]
+        assert (fields[0][0], files) == ("to", [])
+        assert b"\r\nX: y" not in bytes(request.body)
 
     def test_large_files_are_not_copied(self) -> None:
         content = b"x" * (STREAM_FROM * 3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import secrets
 from base64 import b64encode
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
@@ -160,16 +161,18 @@ class Request:
         json: Any = None,
         form: Iterable[tuple[str, str]] | None = None,
         files: Sequence[File] = (),
+        multipart: bool = False,
         idempotency_key: str | None = None,
         idempotency_seconds: float | None = None,
     ) -> Request:
-        """A POST with exactly one body: ``json``, or ``form`` (multipart if there are ``files``).
+        """A POST with exactly one body: ``json``, or ``form`` (multipart if there are ``files``, or if asked for:
+        that needs no escaping).
 
         Raises AnymailSerializationError, naming key and type, for a value that JSON cannot express.
         """
         if form is None:
             content_type, body = "application/json", json_body(json)
-        elif files:
+        elif files or multipart:
             content_type, body = _multipart(form, files)
         else:
             content_type = "application/x-www-form-urlencoded"
@@ -360,17 +363,23 @@ def _utf8(name: str, value: str) -> bytes:
         raise unserializable(value, error, name) from error
 
 
-def _multipart(form: Iterable[tuple[str, str]], files: Sequence[File]) -> tuple[str, Body]:
-    from urllib3.fields import RequestField
-    from urllib3.filepost import choose_boundary
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9:._%-]+")
 
-    boundary = choose_boundary()
+
+def _multipart(form: Iterable[tuple[str, str]], files: Sequence[File]) -> tuple[str, Body]:
+    boundary = secrets.token_hex(16)
     pieces: list[bytes] = []
 
     def add(name: str, filename: str | None, content_type: str | None, content: bytes) -> None:
-        part = RequestField(name, b"", filename)
-        part.make_multipart(content_type=content_type)
-        pieces.extend((f"--{boundary}\r\n{part.render_headers()}".encode(), content, b"\r\n"))
+        if filename is None and _PLAIN_NAME.fullmatch(name):
+            header = f'Content-Disposition: form-data; name="{name}"\r\n\r\n'
+        else:
+            from urllib3.fields import RequestField
+
+            part = RequestField(name, b"", filename)
+            part.make_multipart(content_type=content_type)
+            header = part.render_headers()
+        pieces.extend((f"--{boundary}\r\n{header}".encode(), content, b"\r\n"))
 
     for name, value in form:
         add(name, None, None, _utf8(name, value))

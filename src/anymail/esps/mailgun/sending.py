@@ -91,6 +91,7 @@ class Mailgun(ESP[MailgunOptions]):
             headers=self._headers(mail),
             form=_fields(self.form(mail)),
             files=_files(mail),
+            multipart=True,
         )
         return self._queued(response, mail)
 
