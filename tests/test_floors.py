@@ -7,8 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import anymail
 import pytest
+
+import anymail
 from anymail.esps import REGISTRY
 
 ROOT = Path(anymail.__file__).parent

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -35,31 +35,37 @@ def settings_page() -> str:
         "",
         "## Common, for sending",
         "",
-        *_table(SendOptions, ""),
+        *_table([SendOptions], ""),
         "",
         "## Common, for webhooks",
         "",
-        *_table(WebhookOptions, ""),
+        *_table([WebhookOptions], ""),
     ]
     for slug in REGISTRY:
         esp = esp_class(slug)
         prefix = (esp.prefixes or (slug.upper(),))[0]
         views = [pattern.callback.view_class for pattern in import_module(f"anymail.webhooks.{slug}").urlpatterns]
-        rows: dict[str, None] = {}
-        for options in (esp.Options, *(view.webhook_class.Options for view in views)):
-            rows.update(dict.fromkeys(_table(options, prefix)))
-        lines += ["", f"## {esp.name}", "", *rows]
+        lines += [
+            "",
+            f"## {esp.name}",
+            "",
+            *_table([esp.Options, *(view.webhook_class.Options for view in views)], prefix),
+        ]
     return "\n".join(lines) + "\n"
 
 
-def _table(cls: type[Options], prefix: str) -> Iterator[str]:
-    """The settings whose names begin with ``prefix``."""
+def _table(classes: Sequence[type[Options]], prefix: str) -> Iterator[str]:
+    """The settings whose names begin with ``prefix``; one that sending and webhooks share stands once."""
     yield "| setting | default | meaning |"
     yield "|---|---|---|"
-    for name, field in setting_names(cls, prefix).items():
-        if name.startswith(prefix):
-            bare = " *(bare)*" if field.metadata["bare"] else ""
-            yield f"| `{name}`{bare} | {_default(field)} | {field.metadata['doc']} |"
+    rows: dict[str, dict[str, str]] = {}
+    for cls in classes:
+        for name, field in setting_names(cls, prefix).items():
+            if name.startswith(prefix):
+                bare = " *(bare)*" if field.metadata["bare"] else ""
+                rows.setdefault(f"`{name}`{bare}", {}).setdefault(field.metadata["doc"], _default(field))
+    for setting, meanings in rows.items():
+        yield f"| {setting} | {' or '.join(dict.fromkeys(meanings.values()))} | {' *Webhooks:* '.join(meanings)} |"
 
 
 def _default(field: dataclasses.Field[Any]) -> str:

@@ -8,17 +8,20 @@ from __future__ import annotations
 import datetime as dt
 import re
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from typing import Any, ClassVar
 from urllib.parse import parse_qsl
 
 from anymail.exceptions import AnymailImproperlyInstalled
-from anymail.mail.addresses import EmailAddress
+from anymail.mail.addresses import EmailAddress, format_addresses
 from anymail.wire import Request, Response
 
-__all__ = ["FormFile", "Letter", "Refusal", "Reply", "SandboxESP", "form_of", "json_of", "json_response", "violation"]
+__all__ = [
+    "FormFile", "Letter", "Refusal", "Reply", "SandboxESP", "addresses", "bare", "form_of", "formatted", "json_of",
+    "json_response", "object_schema", "rendered", "violation",
+]  # fmt: skip
 
 
 @dataclass(slots=True, kw_only=True)
@@ -105,6 +108,11 @@ class SandboxESP:
 
     def new_id(self) -> str:
         return str(uuid.uuid4())
+
+    def now(self, digits: int = 6) -> str:
+        """The time in ISO 8601, in UTC, with so many digits after the seconds."""
+        time = self.clock().astimezone(dt.UTC)
+        return f"{time:%Y-%m-%dT%H:%M:%S}.{time.microsecond * 10:07}"[: 20 + digits] + "Z"
 
 
 def json_response(status: int, content: Any, headers: Mapping[str, str] | None = None) -> Response:
@@ -206,3 +214,18 @@ def addresses(value: str) -> list[EmailAddress]:
     from anymail.mail.addresses import parse_addresses
 
     return list(parse_addresses(value, "address"))
+
+
+def formatted(people: Iterable[Mapping[str, str]]) -> str:
+    """Those that a call has as objects with ``email`` and ``name``, as one header value."""
+    return format_addresses(EmailAddress(one.get("name", ""), one["email"]) for one in people)
+
+
+def rendered(text: str, values: Mapping[str, Any], variable: str = r"\{\{\s*(\w+)\s*\}\}") -> str:
+    """A template with its plain variables filled in; its blocks and filters are left as they are."""
+    return re.sub(variable, lambda match: str(values.get(match[1], "")), text)
+
+
+def object_schema(required: Sequence[str], **properties: Any) -> dict[str, Any]:
+    """The JSON schema of an object that has these properties and no others."""
+    return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}

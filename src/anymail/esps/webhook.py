@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import binascii
 import datetime as dt
 import hmac
 import json
 import time
+from base64 import b64decode
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -16,7 +18,18 @@ from anymail.esps.base import AnswerReader
 from anymail.exceptions import AnymailWebhookValidationFailure
 from anymail.signals import AnymailInboundEvent, AnymailTrackingEvent
 
-__all__ = ["Event", "Events", "Webhook", "any_secret", "json_body", "posix_time", "same", "utc_time"]
+__all__ = [
+    "Event",
+    "Events",
+    "Webhook",
+    "any_secret",
+    "basic_auth",
+    "json_body",
+    "json_object",
+    "posix_time",
+    "same",
+    "utc_time",
+]
 
 Event = AnymailTrackingEvent | AnymailInboundEvent
 Events = Iterable[Event]
@@ -99,6 +112,17 @@ def same(given: str | bytes, right: str | bytes) -> bool:
 def any_secret(secrets: Iterable[Secret], matches: Callable[[str], bool]) -> bool:
     """Whether any of the configured secrets is the right one; all are tried, in constant time."""
     return True in [matches(secret.reveal()) for secret in secrets]
+
+
+def basic_auth(request: HttpRequest) -> bytes | None:
+    """The credentials of a request, as ``user:password`` in bytes; None when there are none to be read."""
+    scheme, _, encoded = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "basic":
+        return None
+    try:
+        return b64decode(encoded.strip(), validate=True)
+    except (binascii.Error, ValueError):
+        return None
 
 
 def _bytes(value: str | bytes) -> bytes:

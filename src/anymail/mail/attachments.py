@@ -39,6 +39,19 @@ class Attachment:
         """The content for a JSON body."""
         return Base64(self.content)
 
+    @property
+    def utf8_content(self) -> bytes:
+        """A text's content re-encoded in UTF-8, anything else as it is."""
+        if not self.mimetype.startswith("text/"):
+            return self.content
+        header = email.message.Message()
+        header["Content-Type"] = self.content_type
+        try:
+            charset = self.charset or header.get_content_charset() or "utf-8"
+            return self.content.decode(charset).encode("utf-8")
+        except (LookupError, ValueError):
+            return self.content
+
 
 def attachment(item: Any, where: str) -> Attachment:
     """Read one item of a message's ``attachments``; ``where`` names it in errors.

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import binascii
 import hashlib
 import logging
 import warnings
-from base64 import b64decode
 from collections.abc import Iterator
 from dataclasses import fields
 from secrets import token_hex
@@ -26,7 +24,7 @@ from django.views.decorators.csrf import csrf_exempt
 from anymail.conf import Secret, SendOptions, load
 from anymail.delivery.calls import Caller
 from anymail.delivery.transport import transport_for
-from anymail.esps.webhook import Event, Events, Webhook, any_secret, same
+from anymail.esps.webhook import Event, Events, Webhook, any_secret, basic_auth, same
 from anymail.exceptions import (
     AnymailAPIError,
     AnymailConfigurationError,
@@ -125,7 +123,7 @@ class AnymailWebhookView(View):
     def _authenticate(self, webhook: Webhook[Any], request: HttpRequest) -> None:
         secrets: tuple[Secret, ...] = webhook.options.webhook_secret
         if secrets:
-            given = _basic_auth(request)
+            given = basic_auth(request)
             if given is None or not any_secret(secrets, lambda secret: same(given, secret)):
                 raise AnymailWebhookValidationFailure(
                     "its basic auth is missing or wrong. Compare the URL set at the ESP with WEBHOOK_SECRET."
@@ -207,17 +205,6 @@ def webhook_path(view: type[AnymailWebhookView], kind: str) -> URLPattern:
     """The route of a view: ``<esp>/<kind>/``, named ``<esp>_<kind>_webhook``."""
     slug = view.webhook_class.slug
     return path(f"{slug}/{kind}/", view.as_view(), name=f"{slug}_{kind}_webhook")
-
-
-def _basic_auth(request: HttpRequest) -> bytes | None:
-    """The credentials of a request, as ``user:password`` in bytes; None when there are none to be read."""
-    scheme, _, encoded = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() != "basic":
-        return None
-    try:
-        return b64decode(encoded.strip(), validate=True)
-    except (binascii.Error, ValueError):
-        return None
 
 
 def _digest(request: HttpRequest) -> str:

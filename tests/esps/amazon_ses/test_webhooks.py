@@ -18,7 +18,8 @@ from django.test import Client, override_settings
 
 from anymail.esps.amazon_ses import sns
 from anymail.esps.amazon_ses.sandbox import TOPIC_ARN, sign_envelope, sns_key
-from anymail.esps.amazon_ses.sns import SNSOptions, SNSWebhook, signed_bytes
+from anymail.esps.amazon_ses.sns import SNSOptions, SNSWebhook
+from anymail.esps.sns import Certificates, check_signature, parsed_certificate, signed_bytes
 from anymail.exceptions import (
     AnymailAPIError,
     AnymailConfigurationError,
@@ -72,10 +73,10 @@ def aws() -> Iterator[type[FakeAWS]]:
         KMS_API: answer(200, KMS["kms_decrypt"]["response"]),
         SNS_API: answer(200, "<ConfirmSubscriptionResponse/>"),
     }
-    sns._fetched._pems.clear()
+    sns._fetched._contents.clear()
     with override_settings(ANYMAIL={**GOOD, "TRANSPORT": FakeAWS}):
         yield FakeAWS
-    sns._fetched._pems.clear()
+    sns._fetched._contents.clear()
 
 
 def call(kind: str, name: str) -> Call:
@@ -301,12 +302,12 @@ def test_wrong_certificates_in_the_settings(client: Client, value: Any) -> None:
 def test_signature_vectors(index: int) -> None:
     vector = sample_json("amazon_ses", "signature-vectors.json")[index]
     assert signed_bytes(vector["envelope"]) == vector["signed_utf8"].encode()
-    certificate = sns._parsed(sample("amazon_ses", "sns-signing-cert.pem"))
-    sns._check_signature(vector["envelope"], certificate)
+    certificate = parsed_certificate(sample("amazon_ses", "sns-signing-cert.pem"), "amazon-ses")
+    check_signature(vector["envelope"], certificate)
     version = {"1": "2", "2": "1"}[vector["envelope"]["SignatureVersion"]]
     for change in ({"Message": "x"}, {"SignatureVersion": version}):
         with pytest.raises(AnymailWebhookValidationFailure):
-            sns._check_signature({**vector["envelope"], **change}, certificate)
+            check_signature({**vector["envelope"], **change}, certificate)
 
 
 # SNS: its certificates.
@@ -385,7 +386,7 @@ def test_a_kept_certificate_that_expires_is_dropped(aws: type[FakeAWS]) -> None:
 
 
 def test_few_certificates_are_kept() -> None:
-    kept = sns._Certificates(most=2)
+    kept = Certificates(most=2)
     for url in "abc":
         kept.keep(url, b"x")
     assert [kept.get(url) for url in "abc"] == [None, b"x", b"x"]

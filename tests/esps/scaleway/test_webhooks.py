@@ -18,6 +18,7 @@ from django.test import Client, override_settings
 from anymail.conf import load
 from anymail.esps.scaleway import sns
 from anymail.esps.scaleway.tracking import ScalewayTracking, ScalewayTrackingOptions
+from anymail.esps.sns import Certificates, parsed_certificate, signed_bytes
 from anymail.exceptions import (
     AnymailAPIError,
     AnymailConfigurationError,
@@ -59,7 +60,7 @@ class Internet:
 @pytest.fixture(autouse=True)
 def internet(monkeypatch: pytest.MonkeyPatch) -> type[Internet]:
     """Where the test certificate is, and where subscriptions are confirmed."""
-    monkeypatch.setattr(sns, "_fetched", sns._Certificates())
+    monkeypatch.setattr(sns, "_fetched", Certificates())
     Internet.asked = []
     Internet.answers = {CERTIFICATE_URL: sample("scaleway", "test-signing-cert.pem"), SUBSCRIBE_URL: b"<xml/>"}
     return Internet
@@ -104,11 +105,11 @@ def test_every_sample_is_expected() -> None:
 
 @pytest.mark.parametrize("name", SIGNATURES["canonical"])
 def test_what_is_signed(name: str) -> None:
-    assert sns.signed_bytes(sample_json("scaleway", name)).decode() == SIGNATURES["canonical"][name]
+    assert signed_bytes(sample_json("scaleway", name)).decode() == SIGNATURES["canonical"][name]
 
 
 def test_the_worked_vector() -> None:
-    signed = sns.signed_bytes(sample_json("scaleway", DELIVERED))
+    signed = signed_bytes(sample_json("scaleway", DELIVERED))
     assert len(signed) == 923
     assert sha256(signed).hexdigest() == "150cfdacb7e8f67b8f3e9c694f5a2edd00207145d7176fbecdb782cd81633948"
 
@@ -291,7 +292,7 @@ class TestVerification:
         assert internet.asked == [CERTIFICATE_URL] * 2
 
     def test_only_the_last_certificates_are_kept(self) -> None:
-        kept = sns._Certificates(most=2)
+        kept = Certificates(most=2)
         for url in ("a", "b", "a", "c"):
             kept.keep(url, b"x")
         assert [url for url in "abc" if kept.get(url)] == ["a", "c"]
@@ -304,7 +305,7 @@ class TestVerification:
                 raise ImportError(name)
             return imported(name, *args, **kwargs)
 
-        sns._parsed.cache_clear()
+        parsed_certificate.cache_clear()
         monkeypatch.setattr(builtins, "__import__", refuse)
         with (
             override_settings(ANYMAIL=ANY_TIME),

@@ -6,7 +6,7 @@ import binascii
 import datetime as dt
 import json
 import re
-from base64 import b64decode, b64encode
+from base64 import b64decode
 from collections.abc import Sequence
 from email import message_from_bytes
 from email.message import EmailMessage
@@ -15,8 +15,8 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from anymail.esps.amazon_ses.signing import authorization, sha256
-from anymail.esps.amazon_ses.sns import signed_bytes
 from anymail.esps.sandbox import Letter, Refusal, Reply, SandboxESP, addresses, json_of, json_response, violation
+from anymail.esps.sns import signed
 from anymail.esps.webhook import same
 from anymail.exceptions import AnymailInvalidAddress
 from anymail.wire import Headers, Request, Response
@@ -99,16 +99,7 @@ def sns_key() -> SNSKey:
 
 def sign_envelope(envelope: dict[str, Any]) -> dict[str, Any]:
     """SNS's object with its signature (version 2), made with the sandbox's key."""
-    from cryptography.hazmat.primitives import hashes
-    from cryptography.hazmat.primitives.asymmetric import padding
-
-    signature = sns_key().key.sign(signed_bytes(envelope), padding.PKCS1v15(), hashes.SHA256())
-    return {
-        **envelope,
-        "SignatureVersion": "2",
-        "Signature": b64encode(signature).decode(),
-        "SigningCertURL": sns_key().url,
-    }
+    return signed(envelope, sns_key().key, "2", sns_key().url)
 
 
 def _refusal(text: str, name: str = "BadRequestException", status: int = 400) -> Refusal:
@@ -296,11 +287,11 @@ class AmazonSESSandbox(SandboxESP):
         ]
 
     def event(self, kind: str, letter: Letter, url: str) -> Request:
-        browser = {"timestamp": self._now(), "ipAddress": "192.0.2.1", "userAgent": "Mozilla/5.0 (Anymail sandbox)"}
-        feedback = {"feedbackId": self.new_id(), "timestamp": self._now()}
+        browser = {"timestamp": self.now(3), "ipAddress": "192.0.2.1", "userAgent": "Mozilla/5.0 (Anymail sandbox)"}
+        feedback = {"feedbackId": self.new_id(), "timestamp": self.now(3)}
         kinds: dict[str, dict[str, Any]] = {
             "delivered": {"eventType": "Delivery", "delivery": {
-                "timestamp": self._now(), "processingTimeMillis": 546, "recipients": [letter.recipient],
+                "timestamp": self.now(3), "processingTimeMillis": 546, "recipients": [letter.recipient],
                 "smtpResponse": "250 2.0.0 OK", "reportingMTA": "mta.example.com"}},
             "opened": {"eventType": "Open", "open": browser},
             "clicked": {"eventType": "Click", "click": {**browser, "link": "https://example.com/", "linkTags": None}},
@@ -311,11 +302,11 @@ class AmazonSESSandbox(SandboxESP):
                 "reportingMTA": "dns; mta.example.com"}},
             "complained": {"eventType": "Complaint", "complaint": {
                 **feedback, "complaintSubType": None, "complainedRecipients": [{"emailAddress": letter.recipient}],
-                "userAgent": "Anymail sandbox", "complaintFeedbackType": "abuse", "arrivalDate": self._now()}},
+                "userAgent": "Anymail sandbox", "complaintFeedbackType": "abuse", "arrivalDate": self.now(3)}},
         }  # fmt: skip
         shown = [("From", letter.from_email), ("To", letter.to), ("Subject", letter.subject), *letter.extra["headers"]]
         mail = {
-            "timestamp": self._now(), "source": letter.from_email, "sendingAccountId": "000000000000",
+            "timestamp": self.now(3), "source": letter.from_email, "sendingAccountId": "000000000000",
             "messageId": letter.message_id, "destination": [letter.recipient], "headersTruncated": False,
             "headers": [{"name": name, "value": value} for name, value in shown],
             "commonHeaders": {"from": [letter.from_email], "to": [letter.to], "messageId": letter.message_id,
@@ -332,7 +323,7 @@ class AmazonSESSandbox(SandboxESP):
             "TopicArn": TOPIC_ARN,
             "Subject": "Amazon SES Email Event Notification",
             "Message": json.dumps(message) + "\n",
-            "Timestamp": self._now(),
+            "Timestamp": self.now(3),
         }
         headers = {
             "Content-Type": "text/plain; charset=UTF-8",
@@ -342,9 +333,6 @@ class AmazonSESSandbox(SandboxESP):
             "x-amz-sns-topic-arn": envelope["TopicArn"],
         }
         return Request("POST", url, headers, json.dumps(sign_envelope(envelope)).encode())
-
-    def _now(self) -> str:
-        return self.clock().astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
 
 
 def _near(stamp: str, now: dt.datetime) -> bool:

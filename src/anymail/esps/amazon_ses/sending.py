@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from anymail.conf import SendOptions, option
-from anymail.esps.amazon_ses.mime import header_value, mime
 from anymail.esps.amazon_ses.signing import AWS, AWSAnswers, AWSOptions, aws_for
 from anymail.esps.base import ESP, present
+from anymail.esps.batches import gather, not_taken
 from anymail.exceptions import AnymailAPIError, Category
 from anymail.mail.addresses import EmailAddress
 from anymail.mail.attachments import Attachment
 from anymail.mail.message import MailHeaders, OutgoingMail, deep_merge
-from anymail.mail.status import AnymailRecipientStatus, Recipients, Status, all_recipients
+from anymail.mail.mime import ascii_list, header_value, mime
+from anymail.mail.status import Recipients, all_recipients
 from anymail.mail.supports import MANY, Supports, Unsupported
 from anymail.wire import Base64, Flow, Request, Response, json_text
 
@@ -89,7 +91,7 @@ class AmazonSES(AWSAnswers, ESP[AmazonSESOptions]):
         merge_headers=True,
     )
 
-    @property
+    @cached_property
     def aws(self) -> AWS:
         return aws_for(self.options)
 
@@ -119,21 +121,18 @@ class AmazonSES(AWSAnswers, ESP[AmazonSESOptions]):
         errors: list[AnymailAPIError] = []
         accepted = False
         for call in self._calls(mail):
-            found: Sequence[tuple[Status, str | None]]
             try:
                 response = yield self._request(call)
-                found = [("queued" if one else "failed", one) for one in self._message_ids(response, call)]
+                for letter, one in zip(call.letters, self._message_ids(response, call), strict=True):
+                    addresses = (*letter.to, *mail.cc, *mail.bcc)
+                    gather(statuses, all_recipients(addresses, "queued" if one else "failed", one))
                 accepted = True
             except AnymailAPIError as error:
                 errors.append(error)
-                found = [("failed" if error.sent is False else "unknown", None)] * len(call.letters)
-            for letter, (status, message_id) in zip(call.letters, found, strict=True):
-                for address in (*letter.to, *mail.cc, *mail.bcc):
-                    # A copy to cc that went with one recipient's message is not undone by another's failure.
-                    if status != "failed" and statuses[address.key].status != "queued":
-                        statuses[address.key] = AnymailRecipientStatus(message_id, status)
-            if errors and errors[-1].category in _IN_VAIN:
-                break
+                to = (address for letter in call.letters for address in letter.to)
+                gather(statuses, not_taken((*to, *mail.cc, *mail.bcc), error))
+                if error.category in _IN_VAIN:
+                    break
         if not accepted:
             raise max(errors, key=lambda error: error.sent is not False)
         return statuses
@@ -163,7 +162,7 @@ class AmazonSES(AWSAnswers, ESP[AmazonSESOptions]):
                     "FeedbackForwardingEmailAddress": mail.envelope_sender and mail.envelope_sender.addr_spec,
                     "Content": {"Simple": _simple(mail, letter.headers)}
                     if simple
-                    else {"Raw": {"Data": Base64(mime(mail, letter.to, letter.headers))}},
+                    else {"Raw": {"Data": Base64(mime(mail, _raw_headers(mail, letter)))}},
                     "EmailTags": self._tags(mail),
                     "ConfigurationSetName": self.options.configuration_set_name,
                     "ConfigurationOverrides": _overrides(mail),
@@ -269,6 +268,22 @@ def _headers(headers: MailHeaders[str], metadata: dict[str, Any], tags: Sequence
         *([("X-Metadata", json_text(metadata, "metadata"))] if metadata else []),
         *(("X-Tag", tag) for tag in tags),
     ]
+
+
+def _raw_headers(mail: OutgoingMail, letter: _Letter) -> list[tuple[str, str]]:
+    """All headers of a message in Raw: without Bcc, Date and Message-ID, the last two of which SES sets.
+
+    https://docs.aws.amazon.com/ses/latest/dg/send-email-raw.html
+    """
+    own = {
+        "From": ascii_list(mail.from_email),
+        "To": mail.to_header or ascii_list(letter.to),
+        "Cc": ascii_list(mail.cc),
+        "Reply-To": ascii_list(mail.reply_to),
+        "Subject": mail.subject or "",
+    }
+    names = {name.lower() for name, _ in letter.headers}
+    return [item for item in own.items() if item[1] and item[0].lower() not in names] + letter.headers
 
 
 def _is_simple(mail: OutgoingMail, headers: Sequence[tuple[str, str]]) -> bool:

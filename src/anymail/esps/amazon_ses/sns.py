@@ -1,34 +1,34 @@
-"""Amazon SNS, by which SES calls its webhooks.
-
-https://docs.aws.amazon.com/sns/latest/dg/sns-verify-signature-of-message.html
-"""
+"""Amazon SNS, by which SES calls its webhooks: https://docs.aws.amazon.com/sns/latest/dg/"""
 
 from __future__ import annotations
 
-import binascii
 import dataclasses
 import datetime as dt
-import json
 import re
-import threading
-import time
-from base64 import b64decode, b64encode
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from functools import lru_cache
-from typing import Any, Generic, TypeVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.http import HttpRequest
 
-from anymail.conf import WebhookOptions, boolean, mapping, max_age, option, optional
+from anymail.conf import boolean, max_age, option, optional
 from anymail.esps.amazon_ses.signing import AWS, AWSAnswers, AWSOptions, aws_for
-from anymail.esps.webhook import Events, Webhook, json_object, utc_time
-from anymail.exceptions import (
-    AnymailConfigurationError,
-    AnymailImproperlyInstalled,
-    AnymailWebhookValidationFailure,
+from anymail.esps.sns import (
+    Certificates,
+    TopicOptions,
+    TopicWebhook,
+    check_signature,
+    envelope_of,
+    is_valid,
+    message_of,
+    parsed_certificate,
+    topic_arns,
 )
+from anymail.esps.webhook import Events
+from anymail.exceptions import AnymailWebhookValidationFailure
 from anymail.wire import Flow, Request
+
+if TYPE_CHECKING:
+    from cryptography.x509 import Certificate
 
 _TOPIC_ARN = re.compile(
     r"arn:(?P<partition>aws|aws-cn|aws-us-gov|aws-eusc):sns:(?P<region>[a-z]+(?:-[a-z]+)+-\d{1,2})"
@@ -38,13 +38,6 @@ _DOMAINS = {"aws": "amazonaws.com", "aws-us-gov": "amazonaws.com", "aws-cn": "am
             "aws-eusc": "amazonaws.eu"}  # fmt: skip
 _CERTIFICATE_PATH = re.compile(r"/SimpleNotificationService-[0-9a-f]{1,128}\.pem")
 
-# The fields that are signed, in their order. Subject alone may be missing.
-_CONFIRMATION = ("Message", "MessageId", "SubscribeURL", "Timestamp", "Token", "TopicArn", "Type")
-SIGNED_FIELDS = {
-    "Notification": ("Message", "MessageId", "Subject", "Timestamp", "TopicArn", "Type"),
-    "SubscriptionConfirmation": _CONFIRMATION,
-    "UnsubscribeConfirmation": _CONFIRMATION,
-}
 # Each header of a call, and the field that it repeats.
 _HEADERS = {
     "x-amz-sns-message-type": "Type",
@@ -57,21 +50,11 @@ _TOPIC_VALIDATED = "Successfully validated SNS topic for Amazon SES event publis
 
 
 def _topic_arns(value: Any) -> tuple[str, ...]:
-    arns = [value] if isinstance(value, str) else list(value)
-    if not arns or not all(isinstance(arn, str) and _TOPIC_ARN.fullmatch(arn) for arn in arns):
-        raise ValueError("a list of TopicArns is needed (arn:aws:sns:<region>:<account>:<name>)")
-    return tuple(arns)
-
-
-def _certificates(value: Any) -> dict[str, bytes]:
-    pems = {url: pem.encode() if isinstance(pem, str) else pem for url, pem in mapping(value).items()}
-    if not all(isinstance(pem, bytes) and b"BEGIN CERTIFICATE" in pem for pem in pems.values()):
-        raise ValueError("a dict of certificates in PEM by their URLs is needed")
-    return pems
+    return topic_arns(value, _TOPIC_ARN, "arn:aws:sns:<region>:<account>:<name>")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SNSOptions(AWSOptions, WebhookOptions):
+class SNSOptions(AWSOptions, TopicOptions):
     auto_confirm_sns_subscriptions: bool = option(
         "Confirm the subscription when an SNS topic is given the webhook's URL. Needs `WEBHOOK_SECRET` in that URL.",
         default=True,
@@ -83,21 +66,12 @@ class SNSOptions(AWSOptions, WebhookOptions):
         default=(),
         convert=lambda value: optional(_topic_arns)(value) or (),
     )
-    sns_certificates: dict[str, bytes] = option(
-        "SNS's signing certificates in PEM by their URLs (`SigningCertURL`): those here are not fetched.",
-        default={},
-        convert=_certificates,
-    )
 
 
 OptionsT = TypeVar("OptionsT", bound=SNSOptions)
 
 
-def _not_fetched(url: str) -> bytes:
-    raise AnymailConfigurationError(f"{url} is not in AMAZON_SES_SNS_CERTIFICATES, and nothing here can fetch it.")
-
-
-class SNSWebhook(AWSAnswers, Webhook[OptionsT], Generic[OptionsT]):
+class SNSWebhook(AWSAnswers, TopicWebhook[OptionsT]):
     """A webhook that SNS calls. A subclass writes ``read``.
 
     A call may be 75 minutes old, since SNS tries again for up to an hour with the first attempt's time (or as old as
@@ -106,13 +80,7 @@ class SNSWebhook(AWSAnswers, Webhook[OptionsT], Generic[OptionsT]):
 
     slug = "amazon_ses"
     default_max_age = 4500
-    fetches = True
-    awaits_challenge = True
-
-    def __init__(self, options: OptionsT, clock: Callable[[], float] = time.time) -> None:
-        super().__init__(options, clock)
-        #: Gets a certificate in PEM from a URL that was found good; set by whoever may use the network.
-        self.fetch_certificate: Callable[[str], bytes] = _not_fetched
+    no_certificate = frozenset(range(201, 500))
 
     @property
     def aws(self) -> AWS:
@@ -132,11 +100,14 @@ class SNSWebhook(AWSAnswers, Webhook[OptionsT], Generic[OptionsT]):
         url = envelope["SigningCertURL"]
         if not (url.startswith(f"https://{host}/") and _CERTIFICATE_PATH.fullmatch(url, len(f"https://{host}"))):
             raise AnymailWebhookValidationFailure("its SigningCertURL is not one of SNS in the topic's region.")
-        self._check_time(envelope["Timestamp"])
+        sent = self.check_time(envelope)
+        limited = max_age(self.options, self.default_max_age) is not None
+        if limited and sent.timestamp() - self.clock() > _MOST_AHEAD:
+            raise AnymailWebhookValidationFailure("its Timestamp is in the future: this machine's clock is wrong.")
         names = {"sns.amazonaws.com", host.replace("sns.", "sns-", 1), host.replace("sns.", "sns-signing.", 1)}
         if topic["partition"] == "aws-us-gov":
             names.add("sns-us-gov-west-1.amazonaws.com")
-        _check_signature(envelope, self._certificate(url, names))
+        check_signature(envelope, self._certificate(url, names))
         return None
 
     def items(self, request: HttpRequest) -> Sequence[Any]:
@@ -154,12 +125,7 @@ class SNSWebhook(AWSAnswers, Webhook[OptionsT], Generic[OptionsT]):
             yield from self._confirm(item)
         if item["Type"] != "Notification" or item["Message"].strip() == _TOPIC_VALIDATED:
             return ()
-        try:
-            message = json.loads(item["Message"])
-        except (ValueError, RecursionError):
-            message = None
-        if not isinstance(message, dict):
-            raise AnymailWebhookValidationFailure("its Message is not a JSON object: it does not come from SES.")
+        message = message_of(item, "it does not come from SES")
         return (yield from self.read(item, message))
 
     def read(self, envelope: dict[str, Any], message: dict[str, Any]) -> Flow[Events]:
@@ -181,25 +147,12 @@ class SNSWebhook(AWSAnswers, Webhook[OptionsT], Generic[OptionsT]):
         if not response.ok:
             raise self.api_error(response)
 
-    def _check_time(self, timestamp: str) -> None:
-        sent = utc_time(timestamp)
-        if sent is None:
-            raise AnymailWebhookValidationFailure("its Timestamp is not a time.")
-        self.check_age(int(sent.timestamp()))
-        limited = max_age(self.options, self.default_max_age) is not None
-        if limited and sent.timestamp() - self.clock() > _MOST_AHEAD:
-            raise AnymailWebhookValidationFailure("its Timestamp is in the future: this machine's clock is wrong.")
-
-    def _certificate(self, url: str, names: set[str]) -> Any:
+    def _certificate(self, url: str, names: set[str]) -> Certificate:
         """The certificate at a URL. Raises AnymailWebhookValidationFailure for one not valid now, or not SNS's."""
         pinned = self.options.sns_certificates.get(url)
         pem = pinned or _fetched.get(url) or self.fetch_certificate(url)
-        try:
-            certificate = _parsed(pem)
-        except ValueError:
-            raise AnymailWebhookValidationFailure("what is at its SigningCertURL is not a certificate.") from None
-        now = dt.datetime.fromtimestamp(self.clock(), dt.UTC)
-        if not certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc:
+        certificate = parsed_certificate(pem, "amazon-ses")
+        if not is_valid(certificate, dt.datetime.fromtimestamp(self.clock(), dt.UTC)):
             _fetched.drop(url)
             raise AnymailWebhookValidationFailure("the certificate at its SigningCertURL is not valid now.")
         if not names & _names(certificate):
@@ -213,66 +166,21 @@ def region_of(topic_arn: str) -> str:
     return topic_arn.split(":")[3]
 
 
-class _Certificates:
-    """The certificates that were fetched, by their URLs: the last few."""
-
-    def __init__(self, most: int = 16) -> None:
-        self._most = most
-        self._lock = threading.Lock()
-        self._pems: OrderedDict[str, bytes] = OrderedDict()
-
-    def get(self, url: str) -> bytes | None:
-        return self._pems.get(url)
-
-    def keep(self, url: str, pem: bytes) -> None:
-        with self._lock:
-            self._pems[url] = pem
-            self._pems.move_to_end(url)
-            while len(self._pems) > self._most:
-                self._pems.popitem(last=False)
-
-    def drop(self, url: str) -> None:
-        with self._lock:
-            self._pems.pop(url, None)
-
-
-_fetched = _Certificates()
+_fetched = Certificates()
 
 
 def _envelope(request: HttpRequest) -> dict[str, Any]:
-    """SNS's JSON object, its fields strings, and in agreement with the headers."""
+    """SNS's envelope, in agreement with the headers."""
     if "x-amz-sns-rawdelivery" in request.headers:
         raise AnymailWebhookValidationFailure("it is not signed: turn off the subscription's raw message delivery.")
-    envelope = json_object(request)
-    signed = SIGNED_FIELDS.get(str(envelope.get("Type")))
-    if signed is None:
-        raise AnymailWebhookValidationFailure("its Type is unknown.")
-    for name in (*signed, "SignatureVersion", "Signature", "SigningCertURL"):
-        value = envelope.get(name)
-        if not (isinstance(value, str) or (name == "Subject" and value is None)):
-            raise AnymailWebhookValidationFailure(f"its {name} is missing, or not a string.")
+    envelope = envelope_of(request)
     for header, name in _HEADERS.items():
         if request.headers.get(header) != envelope[name]:
             raise AnymailWebhookValidationFailure(f"its header {header} does not agree with its {name}.")
     return envelope
 
 
-def signed_bytes(envelope: dict[str, Any]) -> bytes:
-    """What SNS signs of a call."""
-    present = [(name, envelope[name]) for name in SIGNED_FIELDS[envelope["Type"]] if envelope.get(name) is not None]
-    return "".join(f"{name}\n{value}\n" for name, value in present).encode("utf-8", "surrogatepass")
-
-
-@lru_cache(maxsize=32)
-def _parsed(pem: bytes) -> Any:
-    try:
-        from cryptography import x509
-    except ImportError:
-        raise AnymailImproperlyInstalled("cryptography", "amazon-ses") from None
-    return x509.load_pem_x509_certificate(pem)
-
-
-def _names(certificate: Any) -> set[str]:
+def _names(certificate: Certificate) -> set[str]:
     """The names that a certificate is for."""
     from cryptography import x509
 
@@ -282,23 +190,3 @@ def _names(certificate: Any) -> set[str]:
     except x509.ExtensionNotFound:
         return names
     return names | set(alternative.value.get_values_for_type(x509.DNSName))
-
-
-def _check_signature(envelope: dict[str, Any], certificate: Any) -> None:
-    """Raise AnymailWebhookValidationFailure unless the certificate's key made the signature."""
-    from cryptography.exceptions import InvalidSignature
-    from cryptography.hazmat.primitives import hashes
-    from cryptography.hazmat.primitives.asymmetric import padding, rsa
-
-    version = {"1": hashes.SHA1, "2": hashes.SHA256}.get(envelope["SignatureVersion"])
-    if version is None:
-        raise AnymailWebhookValidationFailure("its SignatureVersion is unknown.")
-    key = certificate.public_key()
-    try:
-        signature = b64decode(envelope["Signature"], validate=True)
-        # Base64 may have bits to spare, which would let several texts pass for one signature.
-        if not isinstance(key, rsa.RSAPublicKey) or b64encode(signature).decode() != envelope["Signature"]:
-            raise InvalidSignature
-        key.verify(signature, signed_bytes(envelope), padding.PKCS1v15(), version())
-    except (InvalidSignature, binascii.Error, ValueError):
-        raise AnymailWebhookValidationFailure("its signature is wrong.") from None

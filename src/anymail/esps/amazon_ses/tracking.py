@@ -6,7 +6,6 @@ https://docs.aws.amazon.com/ses/latest/dg/event-publishing-retrieving-sns-conten
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from email.errors import HeaderParseError
 from email.header import decode_header, make_header
@@ -14,6 +13,7 @@ from typing import Any, NamedTuple
 
 from anymail.conf import option
 from anymail.esps.amazon_ses.sns import SNSOptions, SNSWebhook
+from anymail.esps.reading import json_object_of
 from anymail.esps.webhook import Events, utc_time
 from anymail.exceptions import AnymailConfigurationError
 from anymail.signals import AnymailTrackingEvent, EventType, RejectReason
@@ -109,11 +109,7 @@ class AmazonSESTracking(SNSWebhook[AmazonSESTrackingOptions]):
 
 
 def _metadata(headers: list[tuple[str, Any]]) -> dict[str, Any]:
-    try:
-        metadata = json.loads(_decoded(dict(headers).get("x-metadata", "")))
-    except (ValueError, RecursionError):
-        return {}
-    return metadata if isinstance(metadata, dict) else {}
+    return json_object_of(_decoded(dict(headers).get("x-metadata", "")))
 
 
 def _decoded(value: Any) -> str:

@@ -13,6 +13,7 @@ from django.http import HttpRequest
 from anymail.conf import Secret, base_url, option, secret
 from anymail.esps.brevo.sending import API_URL
 from anymail.esps.brevo.tracking import BrevoWebhook, BrevoWebhookOptions
+from anymail.esps.reading import number_of, object_of
 from anymail.esps.webhook import Events, json_body
 from anymail.exceptions import AnymailAPIError, AnymailConfigurationError, AnymailWebhookValidationFailure
 from anymail.inbound import AnymailInboundMessage
@@ -141,9 +142,4 @@ def _only_recipient(item: dict[str, Any]) -> str | None:
 def _spam_score(item: dict[str, Any]) -> float | None:
     """``SpamScore``, or ``Spam.Score`` as the documentation has it."""
     score = item.get("SpamScore")
-    if score is None and isinstance(item.get("Spam"), dict):
-        score = item["Spam"].get("Score")
-    try:
-        return float(score) if score is not None else None
-    except (TypeError, ValueError):
-        return None
+    return number_of(object_of(item.get("Spam")).get("Score") if score is None else score)

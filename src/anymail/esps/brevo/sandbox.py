@@ -10,9 +10,20 @@ from base64 import b64decode
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from anymail.esps.sandbox import Letter, Refusal, Reply, SandboxESP, addresses, json_of, json_response, violation
+from anymail.esps.reading import json_object_of
+from anymail.esps.sandbox import (
+    Letter,
+    Refusal,
+    Reply,
+    SandboxESP,
+    addresses,
+    formatted,
+    json_of,
+    json_response,
+    rendered,
+    violation,
+)
 from anymail.exceptions import AnymailInvalidAddress
-from anymail.mail.addresses import EmailAddress, format_addresses
 from anymail.wire import Request, Response
 
 API_KEY = "xkeysib-sandbox-brevo-key"
@@ -87,6 +98,8 @@ MESSAGE = {
     "anyOf": [{"required": ["messageVersions"]}, {"required": ["to"]}],
     "additionalProperties": False,
 }
+# Of the template language.
+_VARIABLE = r"\{\{\s*params\.(\w+)\s*\}\}"
 _KEY_LIFE = dt.timedelta(minutes=30)
 
 
@@ -179,19 +192,19 @@ class BrevoSandbox(SandboxESP):
             yield Letter(
                 recipient=recipient,
                 message_id=message_id,
-                from_email=_formatted([sender]) if "email" in sender else f"(sender {sender.get('id', 'of template')})",
-                to=_formatted(version.get("to", [])),
-                cc=_formatted(version.get("cc", [])),
-                reply_to=_formatted([version["replyTo"]] if "replyTo" in version else []),
-                subject=_rendered(version.get("subject", f"(template {template})"), params),
-                text="" if template else _rendered(version.get("textContent", ""), params),
-                html="" if template else _rendered(version.get("htmlContent", ""), params),
+                from_email=formatted([sender]) if "email" in sender else f"(sender {sender.get('id', 'of template')})",
+                to=formatted(version.get("to", [])),
+                cc=formatted(version.get("cc", [])),
+                reply_to=formatted([version["replyTo"]] if "replyTo" in version else []),
+                subject=rendered(version.get("subject", f"(template {template})"), params, _VARIABLE),
+                text="" if template else rendered(version.get("textContent", ""), params, _VARIABLE),
+                html="" if template else rendered(version.get("htmlContent", ""), params, _VARIABLE),
                 headers={name: value for name, value in headers.items() if "-" in name},
                 attachments=[
                     (one.get("name", one.get("url", "")), "", len(b64decode(one.get("content", ""))))
                     for one in body.get("attachment", ())
                 ],
-                metadata=_object(metadata),
+                metadata=json_object_of(metadata),
                 tags=body.get("tags", []),
                 template=str(template) if template else None,
                 extra={"params": params},
@@ -232,20 +245,3 @@ class BrevoSandbox(SandboxESP):
 
 def _headers(body: dict[str, Any]) -> dict[str, str]:
     return {name.lower(): value for name, value in body.get("headers", {}).items()}
-
-
-def _object(text: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}
-
-
-def _formatted(people: list[dict[str, str]]) -> str:
-    return format_addresses(EmailAddress(person.get("name", ""), person["email"]) for person in people)
-
-
-def _rendered(text: str, params: dict[str, Any]) -> str:
-    """The plain variables of Brevo's template language; its blocks and filters are left as they are."""
-    return re.sub(r"\{\{\s*params\.(\w+)\s*\}\}", lambda match: str(params.get(match[1], "")), text)

@@ -6,16 +6,16 @@ https://developers.brevo.com/reference/sendtransacemail and /docs/batch-send-tra
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
 import uuid
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from email.header import Header
-from email.message import Message
 from typing import Any, ClassVar
 
 from anymail.conf import Secret, SendOptions, base_url, boolean, option, secret
 from anymail.esps.base import ESP, AnswerReader, Coalescing, present
+from anymail.esps.batches import not_taken
+from anymail.esps.reading import number_of
 from anymail.exceptions import AnymailAPIError, Category
 from anymail.mail.addresses import EmailAddress
 from anymail.mail.attachments import Attachment
@@ -78,7 +78,8 @@ class BrevoAnswers(AnswerReader):
         error = super().api_error(response)
         if error.category == "rate_limit" and error.retry_after is None:
             # https://developers.brevo.com/docs/limit-headers: there is no Retry-After.
-            error.retry_after = _seconds(response.headers.get("x-sib-ratelimit-reset", ""))
+            seconds = number_of(response.headers.get("x-sib-ratelimit-reset"))
+            error.retry_after = None if seconds is None else max(0.0, seconds)
         if _code_and_text(response)[0] == "duplicate_parameter":
             # It may be the idempotencyKey of an attempt that Brevo has taken.
             error.sent = None
@@ -141,10 +142,8 @@ class Brevo(BrevoAnswers, ESP[BrevoOptions]):
             except AnymailAPIError as error:
                 if start == 0:
                     raise
-                statuses.update(all_recipients([to for to, _ in versions[start:]], "failed"))
-                if error.sent is not False:
-                    statuses.update(all_recipients([to for to, _ in part], "unknown"))
-                break
+                rest = all_recipients([to for to, _ in versions[start:]], "failed")
+                return {**statuses, **rest, **not_taken([to for to, _ in part], error)}
             for (to, _), message_id in zip(part, ids, strict=True):
                 statuses[to.key] = AnymailRecipientStatus(message_id, "queued")
         return statuses
@@ -266,14 +265,6 @@ def _taken_before(response: Response) -> bool:
     return code == "duplicate_request" or (code == "duplicate_parameter" and "idempot" in text.lower())
 
 
-def _seconds(text: str) -> float | None:
-    try:
-        number = float(text)
-    except ValueError:
-        return None
-    return max(0.0, number) if math.isfinite(number) else None
-
-
 def _headers(headers: MailHeaders[str], metadata: dict[str, Any]) -> dict[str, str]:
     own = MailHeaders({_METADATA: json_text(metadata, "metadata")}) if metadata else None
     return dict(merge_headers(headers, own).items())
@@ -297,17 +288,5 @@ def _template_id(template_id: str | None) -> int | str | None:
 
 
 def _attachment(attachment: Attachment) -> dict[str, Any]:
-    return {"name": attachment.name, "content": Base64(_in_utf8(attachment))}
-
-
-def _in_utf8(attachment: Attachment) -> bytes:
-    """The content, a text's in UTF-8: Brevo labels every text so."""
-    if not attachment.mimetype.startswith("text/"):
-        return attachment.content
-    header = Message()
-    header["Content-Type"] = attachment.content_type
-    try:
-        charset = attachment.charset or header.get_content_charset() or "utf-8"
-        return attachment.content.decode(charset).encode("utf-8")
-    except (LookupError, ValueError):
-        return attachment.content
+    # Brevo labels every text as UTF-8.
+    return {"name": attachment.name, "content": Base64(attachment.utf8_content)}

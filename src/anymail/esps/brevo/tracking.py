@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
@@ -12,6 +11,7 @@ from django.http import HttpRequest
 
 from anymail.conf import Secret, WebhookOptions, option, secrets
 from anymail.esps.brevo.sending import BrevoAnswers
+from anymail.esps.reading import from_json, object_of, text_of, texts_of
 from anymail.esps.webhook import Events, Webhook, any_secret, json_body, posix_time, same
 from anymail.exceptions import AnymailConfigurationError, AnymailWebhookValidationFailure
 from anymail.signals import AnymailTrackingEvent, EventType, RejectReason
@@ -109,26 +109,22 @@ class BrevoTracking(BrevoWebhook[BrevoWebhookOptions]):
         if not isinstance(event, str):
             raise AnymailWebhookValidationFailure("An item has no event.")
         event_type, reject_reason = EVENTS.get(event, (EventType.UNKNOWN, None))
-        reason = _text(item.get("reason"))
+        reason = text_of(item.get("reason"))
         if event == "blocked" and reason and "unsubscribed user" in reason:
             reject_reason = RejectReason.UNSUBSCRIBED
         yield AnymailTrackingEvent(
             event_type=event_type,
             reject_reason=reject_reason,
-            message_id=_text(item.get("message-id")),
+            message_id=text_of(item.get("message-id")),
             timestamp=posix_time(_posix_seconds(item.get("ts_epoch"))),
-            recipient=_text(item.get("email")),
+            recipient=text_of(item.get("email")),
             metadata=_metadata(item.get("X-Mailin-custom")),
             tags=_tags(item),
             mta_response=reason,
-            user_agent=_text(item.get("user_agent")),
-            click_url=_text(item.get("link")) if event_type == EventType.CLICKED else None,
+            user_agent=text_of(item.get("user_agent")),
+            click_url=text_of(item.get("link")) if event_type == EventType.CLICKED else None,
             esp_event=item,
         )
-
-
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) and value else None
 
 
 def _posix_seconds(ts_epoch: Any) -> float | None:
@@ -141,24 +137,14 @@ def _posix_seconds(ts_epoch: Any) -> float | None:
         return None
 
 
-def _from_json(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-
-
 def _metadata(custom: Any) -> dict[str, Any]:
     """The metadata in the header X-Mailin-custom. Mail that others sent may have any text there."""
-    value = _from_json(custom) if isinstance(custom, str) else custom
-    return value if isinstance(value, dict) else {}
+    return object_of(from_json(custom) if isinstance(custom, str) else custom)
 
 
 def _tags(item: dict[str, Any]) -> list[str]:
     """``tags``; without them ``tag``, which holds a JSON list, or one tag from the header X-Mailin-Tag."""
-    tags, tag = item.get("tags"), _text(item.get("tag"))
+    tags, tag = item.get("tags"), text_of(item.get("tag"))
     if not isinstance(tags, list):
-        tags = _from_json(tag) if tag else None
-    if not isinstance(tags, list):
-        tags = [tag]
-    return [one for one in tags if isinstance(one, str)]
+        tags = from_json(tag)
+    return texts_of(tags if isinstance(tags, list) else [tag])

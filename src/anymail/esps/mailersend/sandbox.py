@@ -14,8 +14,18 @@ from secrets import token_hex
 from typing import Any
 
 from anymail.esps.mailersend.tracking import signature
-from anymail.esps.sandbox import Letter, Refusal, Reply, SandboxESP, json_of, json_response, violation
-from anymail.mail.addresses import EmailAddress, format_addresses
+from anymail.esps.sandbox import (
+    Letter,
+    Refusal,
+    Reply,
+    SandboxESP,
+    formatted,
+    json_of,
+    json_response,
+    object_schema,
+    rendered,
+    violation,
+)
 from anymail.wire import Request, Response
 
 API_TOKEN = "mlsn.sandbox-mailersend-token"
@@ -26,17 +36,13 @@ _STRING = {"type": "string"}
 _EMAIL = {"type": "string", "pattern": r"^[!-?A-~]+@[!-?A-~]+\.[!-?A-~]+$"}
 
 
-def _object(required: list[str], **properties: Any) -> dict[str, Any]:
-    return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
-
-
 def _array(items: dict[str, Any], most: int = 1000, least: int = 0) -> dict[str, Any]:
     return {"type": "array", "items": items, "maxItems": most, "minItems": least}
 
 
-_CONTACT = _object(["email"], email=_EMAIL, name=_STRING)
+_CONTACT = object_schema(["email"], email=_EMAIL, name=_STRING)
 # https://developers.mailersend.com/api/v1/email.html, "Request parameters"
-EMAIL: dict[str, Any] = _object(
+EMAIL: dict[str, Any] = object_schema(
     ["to"],
     **{"from": _CONTACT},
     to=_array(_CONTACT, 50, 1),
@@ -47,7 +53,7 @@ EMAIL: dict[str, Any] = _object(
     text={"type": "string", "maxLength": 2 * 1024 * 1024},
     html={"type": "string", "maxLength": 2 * 1024 * 1024},
     attachments=_array(
-        _object(
+        object_schema(
             ["content", "disposition", "filename"],
             content=_STRING,
             disposition={"enum": ["inline", "attachment"]},
@@ -57,16 +63,18 @@ EMAIL: dict[str, Any] = _object(
     ),
     template_id=_STRING,
     tags=_array({"type": "string", "maxLength": 191}, 5),
-    personalization=_array(_object(["email", "data"], email=_EMAIL, data={"type": "object"})),
-    variables=_array(_object(["email", "substitutions"], email=_EMAIL, substitutions=_array({"type": "object"}))),
+    personalization=_array(object_schema(["email", "data"], email=_EMAIL, data={"type": "object"})),
+    variables=_array(object_schema(["email", "substitutions"], email=_EMAIL, substitutions=_array({"type": "object"}))),
     precedence_bulk={"type": "boolean"},
     send_at={"type": "integer"},
     in_reply_to={"type": "string", "pattern": "^[^<>]+$"},
     references=_array(_STRING),
-    settings=_object(
+    settings=object_schema(
         [], track_clicks={"type": "boolean"}, track_opens={"type": "boolean"}, track_content={"type": "boolean"}
     ),
-    headers=_array(_object(["name", "value"], name={"type": "string", "pattern": "^[A-Za-z0-9-]+$"}, value=_STRING)),
+    headers=_array(
+        object_schema(["name", "value"], name={"type": "string", "pattern": "^[A-Za-z0-9-]+$"}, value=_STRING)
+    ),
     list_unsubscribe=_STRING,
 )
 
@@ -157,8 +165,8 @@ class MailerSendSandbox(SandboxESP):
             "validation_errors_count": len(errors),
             "validation_errors": errors or None,
             "messages_id": list(dict.fromkeys(letter.message_id for letter in letters)),
-            "created_at": self._now(),
-            "updated_at": self._now(),
+            "created_at": self.now(),
+            "updated_at": self.now(),
         }
         text = "The bulk email is being processed. Read the Email API to know how you can check the status."
         return Reply(json_response(202, {"message": text, "bulk_email_id": bulk_id}), letters)
@@ -215,13 +223,13 @@ class MailerSendSandbox(SandboxESP):
             yield Letter(
                 recipient=recipient["email"],
                 message_id=message_id,
-                from_email=_formatted([email["from"]]) if "from" in email else "",
-                to=_formatted(email["to"]),
-                cc=_formatted(email.get("cc", [])),
-                reply_to=_formatted([email["reply_to"]]) if "reply_to" in email else "",
-                subject=_rendered(email.get("subject") or f"(template {email.get('template_id')})", values),
-                text=_rendered(email.get("text", ""), values),
-                html=_rendered(email.get("html", ""), values),
+                from_email=formatted([email["from"]]) if "from" in email else "",
+                to=formatted(email["to"]),
+                cc=formatted(email.get("cc", [])),
+                reply_to=formatted([email["reply_to"]]) if "reply_to" in email else "",
+                subject=rendered(email.get("subject") or f"(template {email.get('template_id')})", values),
+                text=rendered(email.get("text", ""), values),
+                html=rendered(email.get("html", ""), values),
                 headers={header["name"]: header["value"] for header in email.get("headers", ())},
                 attachments=[
                     (one["filename"], guess_type(one["filename"])[0] or "", len(b64decode(one["content"])))
@@ -255,14 +263,11 @@ class MailerSendSandbox(SandboxESP):
             "tags": letter.tags or None,
             "meta": meta.get(kind, []),
         }
-        call = {"type": f"activity.{word}", "created_at": self._now(), "data": data, "webhook_id": "sandbox"}
+        call = {"type": f"activity.{word}", "created_at": self.now(), "data": data, "webhook_id": "sandbox"}
         # As PHP writes JSON.
         body = json.dumps(call, separators=(",", ":")).replace("/", "\\/").encode()
         headers = {"Content-Type": "application/json", "Signature": signature(SIGNING_SECRET, body)}
         return Request("POST", url, headers, body)
-
-    def _now(self) -> str:
-        return self.clock().strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def _broken(where: str, rule: str, text: str) -> Refusal:
@@ -302,12 +307,3 @@ def _recipients(email: dict[str, Any]) -> list[dict[str, str]]:
 
 def _suppressed(recipient: dict[str, str]) -> bool:
     return recipient["email"].startswith("suppressed")
-
-
-def _formatted(contacts: list[dict[str, str]]) -> str:
-    return format_addresses(EmailAddress(one.get("name", ""), one["email"]) for one in contacts)
-
-
-def _rendered(text: str, values: dict[str, Any]) -> str:
-    """The plain variables of MailerSend's templates; their blocks and filters are left as they are."""
-    return re.sub(r"\{\{\s*(\w+)\s*\}\}", lambda match: str(values.get(match[1], "")), text)

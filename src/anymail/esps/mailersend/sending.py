@@ -222,17 +222,8 @@ def _attachment(attachment: Attachment) -> dict[str, Any]:
     extension = mimetypes.guess_extension(attachment.mimetype) or ""
     wire = {
         "filename": attachment.name or f"attachment{extension}",
-        "content": _content(attachment),
+        # No charset goes with it.
+        "content": Base64(attachment.utf8_content),
         "disposition": "inline" if attachment.inline else "attachment",
     }
     return {**wire, "id": attachment.content_id} if attachment.inline and attachment.content_id else wire
-
-
-def _content(attachment: Attachment) -> Base64:
-    """The content, with text in UTF-8, since no charset goes with it."""
-    if not attachment.charset or not attachment.mimetype.startswith("text/"):
-        return attachment.base64
-    try:
-        return Base64(attachment.content.decode(attachment.charset).encode())
-    except (LookupError, UnicodeError):
-        return attachment.base64

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from django.http import HttpRequest
 
 from anymail.conf import Secret, WebhookOptions, secrets
+from anymail.esps.reading import object_of, text_of, text_or_digits_of, texts_of
 from anymail.esps.webhook import Events, OptionsT, Webhook, any_secret, json_object, same, utc_time
 from anymail.exceptions import AnymailConfigurationError, AnymailWebhookValidationFailure
 from anymail.signals import AnymailTrackingEvent, EventType, RejectReason
@@ -110,52 +111,37 @@ class MailerSendTracking(SignedWebhook[MailerSendTrackingOptions]):
         event_type, reject_reason = EVENT_TYPES.get(word, (EventType.UNKNOWN, None))
         fields: dict[str, Any] = {"reject_reason": reject_reason, "timestamp": utc_time(item.get("created_at"))}
         if word.startswith("activity."):
-            data = _object(item.get("data"))
+            data = object_of(item.get("data"))
             fields |= _version_1(data) if isinstance(data.get("email"), dict) else _version_2(data)
         yield AnymailTrackingEvent(event_type=event_type, esp_event=item, **fields)
 
 
 def _version_1(data: dict[str, Any]) -> dict[str, Any]:
-    email, morph = _object(data["email"]), _object(data.get("morph"))
+    email, morph = object_of(data["email"]), object_of(data.get("morph"))
     time = utc_time(data.get("created_at"))
     return {
-        "message_id": _text(_object(email.get("message")).get("id")),
+        "message_id": text_or_digits_of(object_of(email.get("message")).get("id")),
         **({"timestamp": time} if time else {}),
-        "event_id": _text(data.get("id")),
-        "recipient": _text(_object(email.get("recipient")).get("email")),
-        "tags": _texts(email.get("tags")),
-        "description": _text(morph.get("readable_reason")) or _text(morph.get("reason")),
-        "click_url": _text(morph.get("url")),
+        "event_id": text_or_digits_of(data.get("id")),
+        "recipient": text_of(object_of(email.get("recipient")).get("email")),
+        "tags": texts_of(email.get("tags")),
+        "description": text_of(morph.get("readable_reason")) or text_of(morph.get("reason")),
+        "click_url": text_of(morph.get("url")),
     }
 
 
 def _version_2(data: dict[str, Any]) -> dict[str, Any]:
-    meta = _object(data.get("meta"))
-    suppression = _text(meta.get("suppression_reason"))
+    meta = object_of(data.get("meta"))
+    suppression = text_of(meta.get("suppression_reason"))
     return {
-        "message_id": _text(data.get("message_id")),
-        "event_id": _text(data.get("id")),
+        "message_id": text_or_digits_of(data.get("message_id")),
+        "event_id": text_or_digits_of(data.get("id")),
         # The documentation's example calls it email, the webhooks themselves recipient.
-        "recipient": _text(data.get("recipient")) or _text(data.get("email")),
-        "tags": _texts(data.get("tags")),
+        "recipient": text_of(data.get("recipient")) or text_of(data.get("email")),
+        "tags": texts_of(data.get("tags")),
         **({"reject_reason": SUPPRESSIONS.get(suppression, RejectReason.OTHER)} if suppression else {}),
-        "description": _text(meta.get("bounce_reason")) or _text(meta.get("unsubscribe_reason")) or suppression,
-        "mta_response": _text(meta.get("bounce_code")),
-        "user_agent": _text(meta.get("user_agent")),
-        "click_url": _text(meta.get("url")),
+        "description": text_of(meta.get("bounce_reason")) or text_of(meta.get("unsubscribe_reason")) or suppression,
+        "mta_response": text_or_digits_of(meta.get("bounce_code")),
+        "user_agent": text_of(meta.get("user_agent")),
+        "click_url": text_of(meta.get("url")),
     }
-
-
-def _object(value: Any) -> dict[str, Any]:
-    """A JSON object; PHP writes an empty one as an array."""
-    return value if isinstance(value, dict) else {}
-
-
-def _text(value: Any) -> str | None:
-    """A string, or a number as one."""
-    number = isinstance(value, int) and not isinstance(value, bool)
-    return str(value) if number or (isinstance(value, str) and value) else None
-
-
-def _texts(value: Any) -> list[str]:
-    return [one for one in value if isinstance(one, str)] if isinstance(value, list) else []

@@ -15,6 +15,7 @@ from django.http import HttpRequest, QueryDict
 
 from anymail.esps.mailgun.sending import basic_auth
 from anymail.esps.mailgun.tracking import MailgunWebhook, is_json
+from anymail.esps.reading import number_of
 from anymail.esps.webhook import Events, posix_time
 from anymail.exceptions import AnymailConfigurationError, AnymailWebhookValidationFailure
 from anymail.inbound import AnymailInboundMessage
@@ -55,7 +56,7 @@ class MailgunInbound(MailgunWebhook):
         message.stripped_text = fields.get("stripped-text")
         message.stripped_html = fields.get("stripped-html")
         message.spam_detected = str(message.get("X-Mailgun-Sflag", "")).strip().lower() == "yes"
-        message.spam_score = _number(message.get("X-Mailgun-Sscore"))
+        message.spam_score = number_of(message.get("X-Mailgun-Sscore"))
         return [
             AnymailInboundEvent(
                 message=message,
@@ -119,10 +120,3 @@ def _content_ids(fields: QueryDict) -> dict[str, str]:
     except (ValueError, TypeError, RecursionError):
         return {}
     return {name: content_id for name, content_id in found if content_id}
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        return float(text) if text is not None else None
-    except ValueError:
-        return None

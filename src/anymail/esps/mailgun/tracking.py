@@ -16,6 +16,7 @@ from typing import Any
 from django.http import HttpRequest, QueryDict
 
 from anymail.conf import Secret, WebhookOptions, secret, secrets
+from anymail.esps.reading import object_of, texts_of
 from anymail.esps.webhook import Events, Webhook, any_secret, json_object, posix_time, same
 from anymail.exceptions import AnymailConfigurationError, AnymailWebhookValidationFailure
 from anymail.signals import AnymailTrackingEvent, EventType, RejectReason
@@ -159,8 +160,8 @@ class MailgunTracking(MailgunWebhook):
 
 def _event(item: dict[str, Any]) -> AnymailTrackingEvent:
     data = item["event-data"]
-    status = _dict(data.get("delivery-status"))
-    headers = _dict(_dict(data.get("message")).get("headers"))
+    status = object_of(data.get("delivery-status"))
+    headers = object_of(object_of(data.get("message")).get("headers"))
     return AnymailTrackingEvent(
         event_type=_event_type(data, status),
         reject_reason=_reject_reason(data, status),
@@ -169,11 +170,11 @@ def _event(item: dict[str, Any]) -> AnymailTrackingEvent:
         # The event's own id is unique only within a day.
         event_id=str(item["signature"]["token"]),
         recipient=data.get("recipient") or parseaddr(str(headers.get("to", "")))[1] or None,
-        metadata=_dict(data.get("user-variables")),
-        tags=_list(data.get("tags")),
-        description=status.get("description", _dict(data.get("reject")).get("reason")),
+        metadata=object_of(data.get("user-variables")),
+        tags=texts_of(data.get("tags")),
+        description=status.get("description", object_of(data.get("reject")).get("reason")),
         mta_response=status.get("message"),
-        user_agent=_dict(data.get("client-info")).get("user-agent"),
+        user_agent=object_of(data.get("client-info")).get("user-agent"),
         click_url=data.get("url"),
         esp_event=item,
     )
@@ -193,7 +194,7 @@ def _reject_reason(data: dict[str, Any], status: dict[str, Any]) -> str | None:
     if not reason:
         return RejectReason.OTHER if data.get("event") == "rejected" else None
     if reason in ("generic", "hardfail") and data.get("severity") == "permanent":
-        delayed = _dict(data.get("flags")).get("is-delayed-bounce")
+        delayed = object_of(data.get("flags")).get("is-delayed-bounce")
         if delayed or 500 <= code <= 599:
             return RejectReason.BOUNCED
     return REASONS.get(str(reason)) or CODES.get(code, RejectReason.OTHER)
@@ -241,7 +242,7 @@ def _legacy_metadata(fields: QueryDict, first: dict[str, str]) -> dict[str, Any]
             variables = [json.loads(value) for name, value in headers if name == "X-Mailgun-Variables"]
         except (ValueError, TypeError, RecursionError):
             return {}
-        return {name: value for each in variables for name, value in _dict(each).items()}
+        return {name: value for each in variables for name, value in object_of(each).items()}
     if first["event"] not in ("opened", "clicked", "unsubscribed"):
         return {}
     known = _LEGACY_FIELDS | {"url"} if first["event"] == "clicked" else _LEGACY_FIELDS
@@ -257,11 +258,3 @@ def _bracketed(message_id: Any) -> str | None:
     if not isinstance(message_id, str) or not message_id:
         return None
     return message_id if message_id.startswith("<") else f"<{message_id}>"
-
-
-def _dict(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import Any
 
 from anymail.esps.mailjet.tracking import MailjetWebhook
+from anymail.esps.reading import number_of
 from anymail.esps.webhook import Events
 from anymail.exceptions import AnymailConfigurationError
 from anymail.inbound import AnymailInboundMessage
@@ -32,7 +32,7 @@ class MailjetInbound(MailjetWebhook):
         )
         message.envelope_sender = item.get("Sender") or None
         message.envelope_recipient = item.get("Recipient") or None
-        message.spam_score = _number(item.get("SpamAssassinScore"))
+        message.spam_score = number_of(item.get("SpamAssassinScore"))
         yield AnymailInboundEvent(message=message, esp_event=item)
 
 
@@ -68,11 +68,3 @@ def _attachment(headers: dict[str, Any], content: str) -> AnymailInboundMessage:
         del made["Content-Disposition"]
         made.add_header("Content-Disposition", disposition, **({"filename": filename} if filename else {}))
     return made
-
-
-def _number(text: object) -> float | None:
-    try:
-        number = float(text)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        return None
-    return number if math.isfinite(number) else None

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import binascii
-import json
 import re
 from base64 import b64decode, b64encode
 from collections.abc import Iterator
 from typing import Any
 
+from anymail.esps.reading import json_object_of
 from anymail.esps.sandbox import Letter, Refusal, Reply, SandboxESP, addresses, json_of, json_response, violation
 from anymail.exceptions import AnymailInvalidAddress
 from anymail.mail.addresses import EmailAddress, format_addresses
@@ -309,19 +309,11 @@ def _letter(message: dict[str, Any], recipient: str, message_id: str) -> Letter:
         attachments=[
             (one["Filename"], one["ContentType"], len(b64decode(one["Base64Content"]))) for one in _files(message)
         ],
-        metadata=_metadata(payload),
+        metadata=json_object_of(payload),
         tags=[message["CustomCampaign"]] if message.get("CustomCampaign") else [],
         template=str(template) if template is not None else None,
         extra={"payload": payload, "custom_id": message.get("CustomID", "")},
     )
-
-
-def _metadata(payload: str) -> dict[str, Any]:
-    try:
-        metadata = json.loads(payload)
-    except ValueError:
-        return {}
-    return metadata if isinstance(metadata, dict) else {}
 
 
 _VARIABLE = r'\s*var:(\w+)(?::"([^"]*)")?\s*'

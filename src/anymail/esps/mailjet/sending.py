@@ -9,11 +9,11 @@ import dataclasses
 import re
 from base64 import b64encode
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from email.message import Message
 from typing import Any
 
 from anymail.conf import Secret, SendOptions, base_url, option, secret
 from anymail.esps.base import ESP, Coalescing, present
+from anymail.esps.batches import gather, not_taken
 from anymail.exceptions import (
     AnymailAPIError,
     AnymailInvalidValue,
@@ -107,11 +107,9 @@ class Mailjet(ESP[MailjetOptions]):
             except AnymailAPIError as error:
                 if start == 0:
                     raise
-                untold = all_recipients(mail.to[start:], "failed")
-                if error.sent is not False:
-                    untold.update(all_recipients(mail.to[part], "unknown"))
-                return _together(statuses, untold)
-            statuses = _together(statuses, found)
+                return {**statuses, **all_recipients(mail.to[start:], "failed"), **not_taken(mail.to[part], error)}
+            gather(found, statuses)
+            statuses = found
         return statuses
 
     def batch_key(self, mail: OutgoingMail) -> Hashable | None:
@@ -236,7 +234,9 @@ class Mailjet(ESP[MailjetOptions]):
                 found = _refused(result, lists)
                 if not _is_for_a_recipient(result):
                     refused.append(result)
-            statuses = _together(statuses, found)
+            # Of copies to cc, the last counts.
+            gather(found, statuses)
+            statuses = found
         if not refused or any(result["Status"] == "success" for result in results):
             return statuses
         errors = list(_errors(refused[0]))
@@ -250,13 +250,6 @@ class Mailjet(ESP[MailjetOptions]):
 def _to(mail: OutgoingMail) -> list[tuple[EmailAddress, ...]]:
     """The ``to`` of each message."""
     return [(to,) for to in mail.to] if mail.batch else [mail.to]
-
-
-def _together(statuses: Recipients, later: Recipients) -> Recipients:
-    """The later statuses over the earlier ones; but a copy to cc that was sent is not undone by another's failure."""
-    sent = {email: one for email, one in statuses.items() if one.message_id}
-    taken = {email: one for email, one in later.items() if one.message_id}
-    return {**statuses, **later, **sent, **taken}
 
 
 def _complete(content: dict[str, Any], message: dict[str, Any]) -> dict[str, Any]:
@@ -305,26 +298,14 @@ def _attachment(attachment: Attachment) -> dict[str, Any]:
     return {
         "ContentType": attachment.mimetype,
         "Filename": attachment.name or "attachment",
-        "Base64Content": Base64(_in_utf8(attachment)),
+        # Mailjet labels every text as UTF-8.
+        "Base64Content": Base64(attachment.utf8_content),
     }
 
 
 def _inline(attachment: Attachment) -> dict[str, Any]:
     wire = _attachment(attachment)
     return {**wire, "ContentID": attachment.content_id or wire["Filename"]}
-
-
-def _in_utf8(attachment: Attachment) -> bytes:
-    """The content, a text's in UTF-8: Mailjet labels every text so."""
-    if not attachment.mimetype.startswith("text/"):
-        return attachment.content
-    header = Message()
-    header["Content-Type"] = attachment.content_type
-    try:
-        charset = attachment.charset or header.get_content_charset() or "utf-8"
-        return attachment.content.decode(charset).encode("utf-8")
-    except (LookupError, ValueError):
-        return attachment.content
 
 
 def _is_result(result: Any) -> bool:

@@ -5,13 +5,13 @@ Mailjet signs nothing: its calls are known by basic auth.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
 from django.http import HttpRequest
 
 from anymail.conf import WebhookOptions
+from anymail.esps.reading import json_object_of, text_of, text_or_digits_of
 from anymail.esps.webhook import Events, Webhook, json_body, posix_time
 from anymail.exceptions import AnymailConfigurationError, AnymailWebhookValidationFailure
 from anymail.signals import AnymailTrackingEvent, EventType, RejectReason
@@ -82,19 +82,20 @@ class MailjetTracking(MailjetWebhook):
                 "set the Url of the parse route to the URL mailjet/inbound/."
             )
         event_type, reject_reason = _kind(str(item["event"]), item)
-        campaign = _text(item.get("customcampaign"))
+        campaign = text_or_digits_of(item.get("customcampaign"))
         yield AnymailTrackingEvent(
             event_type=event_type,
             reject_reason=reject_reason,
-            message_id=_text(item.get("MessageID")),
+            message_id=text_or_digits_of(item.get("MessageID")),
             timestamp=posix_time(item.get("time")),
-            recipient=_text(item.get("email")),
-            metadata=_metadata(item.get("Payload")),
+            recipient=text_of(item.get("email")),
+            # The EventPayload that the message was sent with.
+            metadata=json_object_of(item.get("Payload")),
             tags=[campaign] if campaign else [],
-            description=_text(item.get("error")) or _text(item.get("source")),
-            mta_response=_text(item.get("smtp_reply")) or _text(item.get("comment")),
-            user_agent=_text(item.get("agent")),
-            click_url=_text(item.get("url")),
+            description=text_of(item.get("error")) or text_of(item.get("source")),
+            mta_response=text_of(item.get("smtp_reply")) or text_of(item.get("comment")),
+            user_agent=text_of(item.get("agent")),
+            click_url=text_of(item.get("url")),
             esp_event=item,
         )
 
@@ -102,23 +103,7 @@ class MailjetTracking(MailjetWebhook):
 def _kind(word: str, item: dict[str, Any]) -> tuple[str, str | None]:
     """The event type and reject reason of an event."""
     event_type, reason = EVENT_TYPES.get(word, (EventType.UNKNOWN, None))
-    error = (_text(item.get("error")) or "").strip().lower()
+    error = (text_of(item.get("error")) or "").strip().lower()
     if event_type == EventType.BOUNCED and error == GREYLISTED and not item.get("hard_bounce"):
         event_type = EventType.DEFERRED
     return event_type, reason or (ERRORS.get(error, RejectReason.OTHER) if error else None)
-
-
-def _text(value: object) -> str | None:
-    """A string, or a number in digits; None for anything else."""
-    if isinstance(value, str) and value:
-        return value
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def _metadata(payload: object) -> dict[str, Any]:
-    """The EventPayload that a message was sent with, if it is a JSON object."""
-    try:
-        metadata = json.loads(payload) if isinstance(payload, str) else None
-    except (ValueError, RecursionError):
-        return {}
-    return metadata if isinstance(metadata, dict) else {}

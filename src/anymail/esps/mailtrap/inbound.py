@@ -11,7 +11,8 @@ from urllib.parse import quote, urlsplit
 
 from anymail.conf import Secret, WebhookOptions, base_url, option, secret, secrets, whole_number
 from anymail.esps.mailtrap.sending import SANDBOX_URL, STREAMS, USER_AGENT, MailtrapAPI
-from anymail.esps.mailtrap.tracking import MailtrapWebhook, event_word, text
+from anymail.esps.mailtrap.tracking import MailtrapWebhook, event_word
+from anymail.esps.reading import object_of, text_of
 from anymail.esps.webhook import Events, posix_time
 from anymail.exceptions import AnymailAPIError, AnymailConfigurationError, AnymailWebhookValidationFailure
 from anymail.inbound import AnymailInboundMessage
@@ -121,16 +122,16 @@ class MailtrapInbound(MailtrapAPI, MailtrapWebhook[MailtrapInboundOptions]):
             inline = file.get("content_disposition") == "inline"
             files.append(
                 AnymailInboundMessage.construct_attachment(
-                    content_type=text(file.get("content_type")) or "application/octet-stream",
+                    content_type=text_of(file.get("content_type")) or "application/octet-stream",
                     content=content,
-                    filename=text(file.get("filename")),
-                    content_id=text(file.get("content_id")) if inline else None,
+                    filename=text_of(file.get("filename")),
+                    content_id=text_of(file.get("content_id")) if inline else None,
                 )
             )
         return AnymailInboundMessage.construct(
             headers=[(name, value) for name, field in _FIELDS.items() if (value := _joined(answer.get(field)))],
-            text=text(answer.get("text_body")),
-            html=text(answer.get("html_body")),
+            text=text_of(answer.get("text_body")),
+            html=text_of(answer.get("html_body")),
             attachments=files,
         )
 
@@ -144,14 +145,13 @@ def _id(item: dict[str, Any], name: str) -> str:
 
 
 def _joined(value: Any) -> str | None:
-    return ", ".join(map(str, value)) if isinstance(value, list) else text(value)
+    return ", ".join(map(str, value)) if isinstance(value, list) else text_of(value)
 
 
 def _return_path(message: AnymailInboundMessage, answer: dict[str, Any]) -> str | None:
     found = message["Return-Path"]
     if not found:
-        headers = answer.get("headers")
-        found = text(headers.get("return-path")) if isinstance(headers, dict) else None
+        found = text_of(object_of(answer.get("headers")).get("return-path"))
     return str(found).strip().strip("<>") if found else None
 
 

@@ -13,8 +13,17 @@ from collections.abc import Iterator
 from typing import Any
 
 from anymail.esps.mailtrap.tracking import signature
-from anymail.esps.sandbox import Letter, Refusal, Reply, SandboxESP, json_of, json_response, violation
-from anymail.mail.addresses import EmailAddress, format_addresses
+from anymail.esps.sandbox import (
+    Letter,
+    Refusal,
+    Reply,
+    SandboxESP,
+    formatted,
+    json_of,
+    json_response,
+    object_schema,
+    violation,
+)
 from anymail.wire import Request, Response
 
 API_TOKEN = "0123456789abcdef-sandbox-mailtrap"
@@ -26,13 +35,11 @@ _TEXT = {"type": "string", "minLength": 1}
 _STRINGS = {"type": "object", "additionalProperties": _STRING}
 
 
-def _object(required: list[str], **properties: Any) -> dict[str, Any]:
-    return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
-
-
-_ADDRESS = _object(["email"], email={"type": "string", "pattern": r"^[^\s<>@]+@[!-?A-~]+\.[!-?A-~]+$"}, name=_STRING)
+_ADDRESS = object_schema(
+    ["email"], email={"type": "string", "pattern": r"^[^\s<>@]+@[!-?A-~]+\.[!-?A-~]+$"}, name=_STRING
+)
 _ADDRESSES = {"type": "array", "items": _ADDRESS, "maxItems": 1000}
-_ATTACHMENT = _object(
+_ATTACHMENT = object_schema(
     ["filename", "content"],
     filename=_TEXT,
     content=_TEXT,
@@ -54,10 +61,10 @@ _BASE: dict[str, Any] = {
     "template_uuid": {"type": "string", "pattern": "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"},
     "template_variables": {"type": "object"},
 }
-EMAIL: dict[str, Any] = _object([], **_BASE, to=_ADDRESSES, cc=_ADDRESSES, bcc=_ADDRESSES)
-BATCH: dict[str, Any] = _object(
+EMAIL: dict[str, Any] = object_schema([], **_BASE, to=_ADDRESSES, cc=_ADDRESSES, bcc=_ADDRESSES)
+BATCH: dict[str, Any] = object_schema(
     ["requests"],
-    base=_object([], **_BASE),
+    base=object_schema([], **_BASE),
     requests={"type": "array", "items": {"type": "object"}, "minItems": 1, "maxItems": 500},
 )
 
@@ -208,10 +215,10 @@ def _letter(email: dict[str, Any], recipient: str, message_id: str) -> Letter:
     return Letter(
         recipient=recipient,
         message_id=message_id,
-        from_email=_formatted([email["from"]]),
-        to=_formatted(email.get("to", [])),
-        cc=_formatted(email.get("cc", [])),
-        reply_to=several or _formatted([email["reply_to"]] if "reply_to" in email else []),
+        from_email=formatted([email["from"]]),
+        to=formatted(email.get("to", [])),
+        cc=formatted(email.get("cc", [])),
+        reply_to=several or formatted([email["reply_to"]] if "reply_to" in email else []),
         subject=email.get("subject", f"(template {template})"),
         text=email.get("text", ""),
         html=email.get("html", ""),
@@ -225,7 +232,3 @@ def _letter(email: dict[str, Any], recipient: str, message_id: str) -> Letter:
         template=template,
         extra={"template_variables": email.get("template_variables", {})},
     )
-
-
-def _formatted(addresses: list[dict[str, str]]) -> str:
-    return format_addresses(EmailAddress(one.get("name", ""), one["email"]) for one in addresses)

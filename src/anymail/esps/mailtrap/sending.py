@@ -13,6 +13,7 @@ from urllib.parse import quote
 from anymail._version import __version__
 from anymail.conf import Secret, SendOptions, base_url, option, optional, secret
 from anymail.esps.base import ESP, AnswerReader, Coalescing, present
+from anymail.esps.batches import not_taken
 from anymail.exceptions import AnymailAPIError, Category
 from anymail.mail.addresses import EmailAddress
 from anymail.mail.attachments import Attachment
@@ -255,7 +256,7 @@ def _outcome(mail: OutgoingMail, results: Sequence[Recipients | AnymailAPIError]
     copies: Recipients = {}
     for to, result in zip(mail.to, results, strict=False):
         if isinstance(result, AnymailAPIError):
-            statuses[to.key] = AnymailRecipientStatus(None, "failed" if result.sent is False else "unknown")
+            statuses |= not_taken([to], result)
         else:
             statuses[to.key] = result[to.key]
             copies = result

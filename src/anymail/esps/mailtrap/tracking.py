@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
@@ -15,6 +14,7 @@ from typing import Any, ClassVar, TypeVar
 from django.http import HttpRequest
 
 from anymail.conf import Secret, WebhookOptions, secrets
+from anymail.esps.reading import from_json, object_of, text_of
 from anymail.esps.webhook import Events, Webhook, any_secret, json_object, posix_time, same
 from anymail.exceptions import AnymailConfigurationError, AnymailWebhookValidationFailure
 from anymail.signals import AnymailTrackingEvent, EventType, RejectReason
@@ -85,7 +85,7 @@ class MailtrapWebhook(Webhook[OptionsT]):
 
     def items(self, request: HttpRequest) -> Sequence[Any]:
         if request.content_type == "application/jsonl":
-            return [_line(line) for line in request.body.splitlines() if line.strip()]
+            return [from_json(line) for line in request.body.splitlines() if line.strip()]
         events = json_object(request).get("events")
         if not isinstance(events, list):
             raise AnymailWebhookValidationFailure("it has no list of events.")
@@ -95,14 +95,6 @@ class MailtrapWebhook(Webhook[OptionsT]):
 def signature(secret: str, body: bytes) -> str:
     """The Mailtrap-Signature of a webhook call: the secret's text is the key, though it looks like hex."""
     return hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
-
-
-def _line(line: bytes) -> Any:
-    """One event of JSON Lines; None for what is not JSON."""
-    try:
-        return json.loads(line.decode("utf-8"))
-    except (ValueError, RecursionError):
-        return None
 
 
 def event_word(item: Any) -> str:
@@ -132,31 +124,26 @@ class MailtrapTracking(MailtrapWebhook[MailtrapTrackingOptions]):
                 "set the webhook's URL to mailtrap/inbound/."
             )
         event_type, reject_reason = EVENTS.get(word, (EventType.UNKNOWN, None))
-        reason, category = text(item.get("reason")), text(item.get("bounce_category"))
+        reason, category = text_of(item.get("reason")), text_of(item.get("bounce_category"))
         if event_type == EventType.BOUNCED and category:
             reject_reason = BOUNCES.get(category.lower(), reject_reason)
         if event_type == EventType.REJECTED and reason:
             said = reason.lower()
             reject_reason = next((one for words, one in SUPPRESSIONS.items() if words in said), reject_reason)
-        metadata, tag = item.get("custom_variables"), text(item.get("category"))
+        tag = text_of(item.get("category"))
         yield AnymailTrackingEvent(
             event_type=event_type,
             reject_reason=reject_reason,
-            message_id=text(item.get("message_id")),
+            message_id=text_of(item.get("message_id")),
             timestamp=posix_time(item.get("timestamp")),
-            event_id=text(item.get("event_id")),
-            recipient=text(item.get("email")),
-            metadata=metadata if isinstance(metadata, dict) else {},
+            event_id=text_of(item.get("event_id")),
+            recipient=text_of(item.get("email")),
+            metadata=object_of(item.get("custom_variables")),
             tags=[tag] if tag else [],
             # Events of the account's activity log have a description of their own.
-            description=reason or category or text(item.get("description")),
-            mta_response=text(item.get("response")),
-            user_agent=text(item.get("user_agent")),
-            click_url=text(item.get("url")),
+            description=reason or category or text_of(item.get("description")),
+            mta_response=text_of(item.get("response")),
+            user_agent=text_of(item.get("user_agent")),
+            click_url=text_of(item.get("url")),
             esp_event=item,
         )
-
-
-def text(value: Any) -> str | None:
-    """``value`` if it is text, and not empty."""
-    return value if isinstance(value, str) and value else None

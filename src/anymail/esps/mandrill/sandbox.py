@@ -17,9 +17,19 @@ from uuid import uuid4
 from django.http import QueryDict
 
 from anymail.esps.mandrill.tracking import signature
-from anymail.esps.sandbox import Letter, Refusal, Reply, SandboxESP, addresses, json_of, json_response, violation
+from anymail.esps.sandbox import (
+    Letter,
+    Refusal,
+    Reply,
+    SandboxESP,
+    addresses,
+    formatted,
+    json_of,
+    json_response,
+    object_schema,
+    violation,
+)
 from anymail.exceptions import AnymailInvalidAddress
-from anymail.mail.addresses import EmailAddress, format_addresses
 from anymail.wire import Request, Response
 
 API_KEY = "md-sandbox-mandrill-key"
@@ -34,17 +44,13 @@ _SCALARS = {
 }
 
 
-def _object(required: list[str], **properties: Any) -> dict[str, Any]:
-    return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
-
-
 def _array(items: dict[str, Any]) -> dict[str, Any]:
     return {"type": "array", "items": items}
 
 
-_VARS = _array(_object(["name"], name={"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9_]*$"}, content={}))
+_VARS = _array(object_schema(["name"], name={"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9_]*$"}, content={}))
 _CONTENT = {"type": "string", "pattern": r"\A(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?\Z"}
-_MESSAGE = _object(
+_MESSAGE = object_schema(
     ["to"],
     html=_STRING,
     text=_STRING,
@@ -52,7 +58,7 @@ _MESSAGE = _object(
     from_email=_STRING,
     from_name=_STRING,
     to={
-        **_array(_object(["email"], email=_STRING, name=_STRING, type={"enum": ["to", "cc", "bcc"]})),
+        **_array(object_schema(["email"], email=_STRING, name=_STRING, type={"enum": ["to", "cc", "bcc"]})),
         "minItems": 1,
     },
     headers={"type": "object", "additionalProperties": _STRING},
@@ -63,15 +69,15 @@ _MESSAGE = _object(
     **dict.fromkeys(("bcc_address", "tracking_domain", "signing_domain", "return_path_domain", "subaccount"), _STRING),
     merge_language={"enum": ["mailchimp", "handlebars"]},
     global_merge_vars=_VARS,
-    merge_vars=_array(_object(["rcpt"], rcpt=_STRING, vars=_VARS)),
+    merge_vars=_array(object_schema(["rcpt"], rcpt=_STRING, vars=_VARS)),
     tags=_array({"type": "string", "maxLength": 50, "pattern": "^[^_]"}),
     google_analytics_domains=_array(_STRING),
     google_analytics_campaign={"anyOf": [_STRING, _array(_STRING)]},
     metadata=_SCALARS,
-    recipient_metadata=_array(_object(["rcpt", "values"], rcpt=_STRING, values=_SCALARS)),
-    attachments=_array(_object(["type", "name", "content"], type=_STRING, name=_STRING, content=_CONTENT)),
+    recipient_metadata=_array(object_schema(["rcpt", "values"], rcpt=_STRING, values=_SCALARS)),
+    attachments=_array(object_schema(["type", "name", "content"], type=_STRING, name=_STRING, content=_CONTENT)),
     images=_array(
-        _object(
+        object_schema(
             ["type", "name", "content"], type={"type": "string", "pattern": "^image/"}, name=_STRING, content=_CONTENT
         )
     ),
@@ -84,12 +90,12 @@ _COMMON = {
     "send_at": {"type": "string", "pattern": r"\A\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\Z"},
 }
 # https://mailchimp.com/developer/transactional/api/messages/
-SEND = _object(["key", "message"], **_COMMON)
-SEND_TEMPLATE = _object(
+SEND = object_schema(["key", "message"], **_COMMON)
+SEND_TEMPLATE = object_schema(
     ["key", "template_name", "template_content", "message"],
     **_COMMON, template_name={"type": "string", "minLength": 1}, template_content=_VARS,
 )  # fmt: skip
-SEND_MC_TEMPLATE = _object(
+SEND_MC_TEMPLATE = object_schema(
     ["key", "mc_template_id", "message"],
     **_COMMON,
     mc_template_id={"type": "integer"},
@@ -269,9 +275,9 @@ def _letter(body: dict[str, Any], recipient: dict[str, str], message_id: str) ->
     return Letter(
         recipient=recipient["email"],
         message_id=message_id,
-        from_email=_formatted({"email": message.get("from_email", ""), "name": message.get("from_name", "")}),
-        to=_formatted(*shown["to"]) if exposed else _formatted(recipient),
-        cc=_formatted(*shown["cc"]) if exposed else "",
+        from_email=formatted([{"email": message.get("from_email", ""), "name": message.get("from_name", "")}]),
+        to=formatted(shown["to"]) if exposed else formatted([recipient]),
+        cc=formatted(shown["cc"]) if exposed else "",
         reply_to=reply_to,
         subject=rendered(message.get("subject", f"(template {template})")),
         text=rendered(message.get("text", "")),
@@ -289,10 +295,6 @@ def _shown(data: Mapping[str, Any], name: str) -> str:
     """A merge variable, whose name may be in any case."""
     value = data.get(name.lower())
     return "" if value is None else str(value)
-
-
-def _formatted(*contacts: dict[str, str]) -> str:
-    return format_addresses(EmailAddress(one.get("name", ""), one["email"]) for one in contacts)
 
 
 def _is_suppressed(email: str) -> bool:

@@ -5,11 +5,10 @@ One URL takes all: the tracking of sent messages, changes of the allow and deny 
 
 from __future__ import annotations
 
-import binascii
 import hmac
 import json
 import re
-from base64 import b64decode, b64encode
+from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +18,8 @@ from django.http import HttpRequest, QueryDict
 
 from anymail.conf import Secret, WebhookOptions, option, optional, secrets
 from anymail.esps.mandrill.inbound import received
-from anymail.esps.webhook import Events, Webhook, any_secret, posix_time, same
+from anymail.esps.reading import object_of, text_of, texts_of
+from anymail.esps.webhook import Events, Webhook, any_secret, basic_auth, posix_time, same
 from anymail.exceptions import AnymailConfigurationError, AnymailWebhookValidationFailure
 from anymail.signals import AnymailTrackingEvent, EventType, RejectReason
 
@@ -137,7 +137,7 @@ class MandrillWebhook(Webhook[MandrillWebhookOptions]):
         """The forms that the URL may have at Mandrill."""
         url = self.options.webhook_url.reveal() if self.options.webhook_url else request.build_absolute_uri()
         scheme, _, rest = url.partition("://")
-        credentials = _basic_auth(request)
+        credentials = (basic_auth(request) or b"").decode(errors="replace")
         if credentials and "@" not in rest.partition("/")[0]:
             yield f"{scheme}://{credentials}@{rest}"
             yield f"{scheme}://{quote(credentials, safe=':')}@{rest}"
@@ -160,53 +160,34 @@ class MandrillWebhook(Webhook[MandrillWebhookOptions]):
 def _tracked(item: dict[str, Any]) -> AnymailTrackingEvent:
     word = item.get("event")
     event_type, reject_reason = EVENT_TYPES.get(str(word), (EventType.UNKNOWN, None))
-    msg = _object(item.get("msg"))
-    reply = _text(msg.get("diag"))
+    msg = object_of(item.get("msg"))
+    reply = text_of(msg.get("diag"))
     description = None
     if word in BOUNCES:
         reject_reason = BOUNCE_CODES.get(str(msg.get("bgtools_code")), reject_reason)
-        description = _text(msg.get("bounce_description"))
+        description = text_of(msg.get("bounce_description"))
     elif word == "reject":
-        description = _text(_object(msg.get("reject")).get("reason"))
+        description = text_of(object_of(msg.get("reject")).get("reason"))
         reject_reason = REJECTIONS.get(description or "", reject_reason)
     # A change of a list has no message, but an entry of that list.
-    entry = _object(item.get("reject")) or _object(item.get("entry"))
-    tags = msg.get("tags")
+    entry = object_of(item.get("reject")) or object_of(item.get("entry"))
     return AnymailTrackingEvent(
         event_type=event_type,
         reject_reason=reject_reason,
         # In events of old messages, that in msg may have another form.
-        message_id=_text(item.get("_id")) or _text(msg.get("_id")),
+        message_id=text_of(item.get("_id")) or text_of(msg.get("_id")),
         timestamp=posix_time(item.get("ts")),
-        recipient=_text(msg.get("email")) or _text(entry.get("email")),
-        metadata=_object(msg.get("metadata")),
-        tags=[tag for tag in tags if isinstance(tag, str)] if isinstance(tags, list) else [],
-        description=description or _text(entry.get("detail")) or _text(entry.get("reason")),
+        recipient=text_of(msg.get("email")) or text_of(entry.get("email")),
+        metadata=object_of(msg.get("metadata")),
+        tags=texts_of(msg.get("tags")),
+        description=description or text_of(entry.get("detail")) or text_of(entry.get("reason")),
         mta_response=reply or (_last_reply(msg.get("smtp_events")) if word in WITH_REPLY else None),
-        user_agent=_text(item.get("user_agent")),
-        click_url=_text(item.get("url")),
+        user_agent=text_of(item.get("user_agent")),
+        click_url=text_of(item.get("url")),
         esp_event=item,
     )
 
 
-def _basic_auth(request: HttpRequest) -> str | None:
-    """The credentials of a request, as ``user:password``; None when there are none to be read."""
-    scheme, _, encoded = request.headers.get("Authorization", "").partition(" ")
-    try:
-        return b64decode(encoded, validate=True).decode() if scheme.lower() == "basic" else None
-    except (binascii.Error, ValueError):
-        return None
-
-
 def _last_reply(smtp_events: Any) -> str | None:
     last = smtp_events[-1] if isinstance(smtp_events, list) and smtp_events else None
-    return _text(_object(last).get("diag"))
-
-
-def _object(value: Any) -> dict[str, Any]:
-    """A JSON object; PHP writes an empty one as an array."""
-    return value if isinstance(value, dict) else {}
-
-
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) and value else None
+    return text_of(object_of(last).get("diag"))

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from base64 import b64decode
 from collections.abc import Sequence
-from math import isfinite
 from typing import Any
 
 from django.http import HttpRequest, QueryDict
 
-from anymail.esps.postal.tracking import FORM, PostalWebhook, number, text
+from anymail.esps.postal.tracking import FORM, PostalWebhook
+from anymail.esps.reading import number_of, string_of, text_of, text_or_digits_of
 from anymail.esps.webhook import Events, json_object, posix_time
 from anymail.exceptions import AnymailConfigurationError, AnymailWebhookValidationFailure
 from anymail.inbound import AnymailInboundMessage
@@ -41,13 +41,13 @@ class PostalInbound(PostalWebhook):
                     "A webhook of Postal's calls Anymail's Postal inbound URL: set it to the URL postal/tracking/."
                 )
             raise AnymailWebhookValidationFailure("it has no rcpt_to.")
-        raw = text(item.get("message"))
+        raw = string_of(item.get("message"))
         message = _from_hash(item) if raw is None else _from_raw(raw)
-        message.envelope_sender = text(item.get("mail_from")) or None
-        message.envelope_recipient = text(item["rcpt_to"])
+        message.envelope_sender = text_of(item.get("mail_from"))
+        message.envelope_recipient = string_of(item["rcpt_to"])
         yield AnymailInboundEvent(
             message=message,
-            event_id=number(item.get("id")),
+            event_id=text_or_digits_of(item.get("id")),
             timestamp=posix_time(item.get("timestamp")),
             esp_event=item,
         )
@@ -71,7 +71,7 @@ def _from_raw(raw: str) -> AnymailInboundMessage:
     message = AnymailInboundMessage.parse_raw_mime_bytes(b64decode(raw))
     inspection = _inspection(message)
     message.spam_detected = SPAM_WORDS.get(inspection.get("x-postal-spam", "").lower())
-    message.spam_score = _score(inspection.get("x-postal-spam-score"))
+    message.spam_score = number_of(inspection.get("x-postal-spam-score"))
     return message
 
 
@@ -85,38 +85,30 @@ def _inspection(message: AnymailInboundMessage) -> dict[str, str]:
     return {}
 
 
-def _score(value: str | None) -> float | None:
-    try:
-        score = float(value) if value is not None else None
-    except ValueError:
-        return None
-    return score if score is not None and isfinite(score) else None
-
-
 def _from_hash(item: dict[str, Any]) -> AnymailInboundMessage:
-    message_id, replies = text(item.get("message_id")), text(item.get("replies_from_plain_body"))
+    message_id, replies = string_of(item.get("message_id")), string_of(item.get("replies_from_plain_body"))
     reply_to = item.get("reply_to")
     headers = {
-        **{name: text(item.get(field)) for name, field in HEADERS.items()},
+        **{name: string_of(item.get(field)) for name, field in HEADERS.items()},
         "Reply-To": ", ".join(map(str, reply_to)) if isinstance(reply_to, list) else None,
         "Message-ID": f"<{message_id}>" if message_id else None,
     }
-    body = text(item.get("plain_body"))
+    body = string_of(item.get("plain_body"))
     message = AnymailInboundMessage.construct(
-        from_email=text(item.get("from")),
-        to=text(item.get("to")),
-        cc=text(item.get("cc")),
-        subject=text(item.get("subject")),
+        from_email=string_of(item.get("from")),
+        to=string_of(item.get("to")),
+        cc=string_of(item.get("cc")),
+        subject=string_of(item.get("subject")),
         headers={name: value for name, value in headers.items() if value},
         # Postal cuts quotations off the body where the endpoint is told to.
         text=f"{body or ''}\n\n{replies}" if replies else body,
-        html=text(item.get("html_body")),
+        html=string_of(item.get("html_body")),
         attachments=[
             AnymailInboundMessage.construct_attachment(
-                content_type=text(attachment.get("content_type")) or "",
-                content=text(attachment.get("data")) or "",
+                content_type=string_of(attachment.get("content_type")) or "",
+                content=string_of(attachment.get("data")) or "",
                 base64=True,
-                filename=text(attachment.get("filename")) or None,
+                filename=text_of(attachment.get("filename")),
             )
             for attachment in item.get("attachments") or ()
         ],

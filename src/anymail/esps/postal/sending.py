@@ -8,15 +8,17 @@ from __future__ import annotations
 import dataclasses
 import mimetypes
 from collections.abc import Iterable, Iterator
+from email.utils import formatdate, make_msgid
 from typing import Any
 
 from anymail.conf import Secret, SendOptions, base_url, option, secret
 from anymail.esps.base import ESP, present
-from anymail.esps.postal.mime import mime
+from anymail.esps.batches import gather, not_taken
 from anymail.exceptions import AnymailAPIError, Category
 from anymail.mail.addresses import EmailAddress, format_addresses
 from anymail.mail.attachments import Attachment
 from anymail.mail.message import MailHeaders, OutgoingMail, deep_merge, merge_headers
+from anymail.mail.mime import ascii_list, mime
 from anymail.mail.status import AnymailRecipientStatus, Recipients, all_recipients
 from anymail.mail.supports import Supports, Unsupported
 from anymail.mail.text import header_name, refuse_controls
@@ -74,16 +76,13 @@ class Postal(ESP[PostalOptions]):
         for letter in _letters(mail):
             try:
                 response = yield self._request(letter)
-                found = self._queued(response, letter)
+                gather(statuses, self._queued(response, letter))
                 taken = True
             except AnymailAPIError as error:
                 errors.append(error)
-                found = all_recipients(letter.recipients, "failed" if error.sent is False else "unknown")
-            # A copy to cc that went with one recipient's message is not undone by another's failure.
-            news = {key: one for key, one in found.items() if one.status != "failed"}
-            statuses |= {key: one for key, one in news.items() if statuses[key].status != "queued"}
-            if errors and errors[-1].category in _IN_VAIN:
-                break
+                gather(statuses, not_taken(letter.recipients, error))
+                if error.category in _IN_VAIN:
+                    break
         if not taken:
             raise max(errors, key=lambda error: error.sent is not False)
         return statuses
@@ -124,7 +123,7 @@ class Postal(ESP[PostalOptions]):
             {
                 "mail_from": sender.addr_spec if sender else "",
                 "rcpt_to": [address.addr_spec for address in (*to, *cc, *bcc)],
-                "data": Base64(mime(dataclasses.replace(mail, to=to, cc=cc), headers)),
+                "data": Base64(mime(mail, _raw_headers(mail, to, cc, headers))),
             },
             extra,
         )
@@ -202,6 +201,23 @@ def _distinct(*groups: Iterable[EmailAddress]) -> list[tuple[EmailAddress, ...]]
         seen |= found.keys()
         distinct.append(tuple(found.values()))
     return distinct
+
+
+def _raw_headers(
+    mail: OutgoingMail, to: Iterable[EmailAddress], cc: Iterable[EmailAddress], headers: MailHeaders[str]
+) -> list[tuple[str, str]]:
+    """All headers of a message in ``send/raw``, which adds neither Date nor Message-ID."""
+    own = {
+        "Date": formatdate(),
+        "From": ascii_list(mail.from_email),
+        "To": ascii_list(to),
+        "Cc": ascii_list(cc),
+        "Reply-To": ascii_list(mail.reply_to),
+        "Subject": mail.subject or "",
+        # Python's default for the domain would tell the host's name.
+        "Message-ID": make_msgid(domain=mail.from_email[0].domain) if mail.from_email else "",
+    }
+    return [item for item in merge_headers(MailHeaders(own), headers).items() if item[1]]
 
 
 def _sender(mail: OutgoingMail) -> str | None:

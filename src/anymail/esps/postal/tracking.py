@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from django.http import HttpRequest
 
 from anymail.conf import Secret, WebhookOptions, option
+from anymail.esps.reading import object_of, string_of, text_or_digits_of
 from anymail.esps.webhook import Events, Webhook, any_secret, json_object, posix_time
 from anymail.exceptions import (
     AnymailConfigurationError,
@@ -158,13 +159,13 @@ class PostalTracking(PostalWebhook):
         return [item]
 
     def events(self, item: dict[str, Any]) -> Events:
-        payload = _object(item.get("payload"))
-        message = _object(payload.get("message") or payload.get("original_message"))
+        payload = object_of(item.get("payload"))
+        message = object_of(payload.get("message") or payload.get("original_message"))
         if message.get("direction") == "incoming":
             # A received mail, on its way to an endpoint.
             return
         event = _event(item, payload)
-        details, tag = text(payload.get("details")), text(message.get("tag"))
+        details, tag = string_of(payload.get("details")), string_of(message.get("tag"))
         event_type, reject_reason = EVENTS.get(event, (EventType.UNKNOWN, None))
         if event in DETAILED and details:
             said = (meaning for words, meaning in DETAILS.items() if words in details)
@@ -172,21 +173,21 @@ class PostalTracking(PostalWebhook):
         yield AnymailTrackingEvent(
             event_type=event_type,
             reject_reason=reject_reason,
-            message_id=number(message.get("id")),
+            message_id=text_or_digits_of(message.get("id")),
             timestamp=posix_time(item.get("timestamp")),
-            event_id=text(item.get("uuid")),
-            recipient=_bare(text(message.get("to"))),
+            event_id=string_of(item.get("uuid")),
+            recipient=_bare(string_of(message.get("to"))),
             tags=[tag] if tag else [],
             description=details,
-            mta_response=text(payload.get("output")),
-            user_agent=text(payload.get("user_agent")),
-            click_url=text(payload.get("url")),
+            mta_response=string_of(payload.get("output")),
+            user_agent=string_of(payload.get("user_agent")),
+            click_url=string_of(payload.get("url")),
             esp_event=item,
         )
 
 
 def _event(item: dict[str, Any], payload: dict[str, Any]) -> str:
-    event = text(item.get("event"))
+    event = string_of(item.get("event"))
     if event is not None:
         return event
     by_field = next((name for field, name in FIELDS.items() if field in payload), "")
@@ -195,17 +196,3 @@ def _event(item: dict[str, Any], payload: dict[str, Any]) -> str:
 
 def _bare(address: str | None) -> str | None:
     return address.rpartition("<")[2].strip("> ") if address else None
-
-
-def _object(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def text(value: Any) -> str | None:
-    """``value`` if it is text, else None."""
-    return value if isinstance(value, str) else None
-
-
-def number(value: Any) -> str | None:
-    """An id as a string, which in JSON is a number and in a form is not."""
-    return str(value) if isinstance(value, (int, str)) and not isinstance(value, bool) and value != "" else None

@@ -8,6 +8,7 @@ from typing import Any
 from django.http import HttpRequest
 
 from anymail.conf import WebhookOptions
+from anymail.esps.reading import number_of
 from anymail.esps.webhook import Events, Webhook, json_object
 from anymail.exceptions import AnymailConfigurationError
 from anymail.inbound import AnymailInboundMessage
@@ -39,7 +40,7 @@ class PostmarkInbound(Webhook[WebhookOptions]):
         message.envelope_recipient = item.get("OriginalRecipient")
         message.stripped_text = item.get("StrippedTextReply")
         message.spam_detected = of.get("x-spam-status", "").lower() == "yes"
-        message.spam_score = _number(of.get("x-spam-score"))
+        message.spam_score = number_of(of.get("x-spam-score"))
         yield AnymailInboundEvent(message=message, event_id=item.get("MessageID"), esp_event=item)
 
 
@@ -81,10 +82,3 @@ def _from_fields(item: dict[str, Any], headers: list[tuple[str, str]]) -> Anymai
 
 def _addresses(full: list[dict[str, str]] | None) -> str:
     return format_addresses(EmailAddress(one.get("Name", ""), one["Email"]) for one in full or [])
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        return float(text) if text is not None else None
-    except ValueError:
-        return None

@@ -14,6 +14,7 @@ from anymail.esps.sandbox import (
     addresses,
     json_of,
     json_response,
+    rendered,
     violation,
 )
 from anymail.exceptions import AnymailInvalidAddress
@@ -145,7 +146,7 @@ class PostmarkSandbox(SandboxESP):
             common = {key: value for key, value in body.items() if key != "Messages"}
             letters += self._letters({**common, **personal}, self.new_id())
         answer = {
-            "Id": self.new_id(), "SubmittedAt": self._now(), "Status": "Accepted",
+            "Id": self.new_id(), "SubmittedAt": self.now(7), "Status": "Accepted",
             "TotalMessages": len(body["Messages"]), "PercentageCompleted": 0, "ReleasedCount": 0, "FailedCount": 0,
         }  # fmt: skip
         return Reply(json_response(200, answer), letters)
@@ -181,7 +182,7 @@ class PostmarkSandbox(SandboxESP):
         else:
             text = "OK"
         message_id = self.new_id()
-        answer = {"To": message.get("To"), "SubmittedAt": self._now(), "MessageID": message_id,
+        answer = {"To": message.get("To"), "SubmittedAt": self.now(7), "MessageID": message_id,
                   "ErrorCode": 0, "Message": text}  # fmt: skip
         letters = [letter for letter in self._letters(message, message_id) if letter.recipient not in inactive]
         return Reply(json_response(200, {k: v for k, v in answer.items() if v is not None}), letters)
@@ -229,9 +230,9 @@ class PostmarkSandbox(SandboxESP):
                 to=message.get("To", ""),
                 cc=message.get("Cc", ""),
                 reply_to=message.get("ReplyTo", ""),
-                subject=_rendered(message.get("Subject", f"(template {template})"), model),
-                text=_rendered(message.get("TextBody", ""), model),
-                html=_rendered(message.get("HtmlBody", ""), model),
+                subject=rendered(message.get("Subject", f"(template {template})"), model),
+                text=rendered(message.get("TextBody", ""), model),
+                html=rendered(message.get("HtmlBody", ""), model),
                 headers={header["Name"]: header["Value"] for header in message.get("Headers", ())},
                 attachments=[
                     (one["Name"], one["ContentType"], len(b64decode(one["Content"])))
@@ -256,12 +257,12 @@ class PostmarkSandbox(SandboxESP):
             "Geo": {},
         }
         bounce = {"ID": abs(hash(letter.message_id)) % 10**9, "Email": letter.recipient, "From": letter.from_email,
-                  "BouncedAt": self._now(), "Subject": letter.subject, "Inactive": True}  # fmt: skip
+                  "BouncedAt": self.now(7), "Subject": letter.subject, "Inactive": True}  # fmt: skip
         kinds: dict[str, dict[str, Any]] = {
-            "delivered": {"RecordType": "Delivery", "Recipient": letter.recipient, "DeliveredAt": self._now(),
+            "delivered": {"RecordType": "Delivery", "Recipient": letter.recipient, "DeliveredAt": self.now(7),
                           "Details": "smtp;250 2.0.0 OK"},
-            "opened": {"RecordType": "Open", "Recipient": letter.recipient, "ReceivedAt": self._now(), **browser},
-            "clicked": {"RecordType": "Click", "Recipient": letter.recipient, "ReceivedAt": self._now(), **browser,
+            "opened": {"RecordType": "Open", "Recipient": letter.recipient, "ReceivedAt": self.now(7), **browser},
+            "clicked": {"RecordType": "Click", "Recipient": letter.recipient, "ReceivedAt": self.now(7), **browser,
                         "ClickLocation": "HTML", "OriginalLink": "https://example.com/"},
             "bounced": {"RecordType": "Bounce", "Type": "HardBounce", "TypeCode": 1, "Name": "Hard bounce", **bounce,
                         "Description": "The server was unable to deliver your message.",
@@ -272,11 +273,3 @@ class PostmarkSandbox(SandboxESP):
         }  # fmt: skip
         headers = {"X-PM-Webhook-Trace-Id": self.new_id(), "X-PM-Retries-Remaining": "6"}
         return Request.post(url, headers=headers, json={**common, **kinds[kind]})
-
-    def _now(self) -> str:
-        return self.clock().strftime("%Y-%m-%dT%H:%M:%S.%f0Z")
-
-
-def _rendered(text: str, model: dict[str, Any]) -> str:
-    """Mustachio's plain variables; its blocks are left as they are."""
-    return re.sub(r"\{\{\s*(\w+)\s*\}\}", lambda match: str(model.get(match[1], "")), text)

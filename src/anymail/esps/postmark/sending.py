@@ -13,6 +13,7 @@ from typing import Any
 
 from anymail.conf import Secret, SendOptions, base_url, boolean, option, optional, secret
 from anymail.esps.base import ESP, Coalescing, present
+from anymail.esps.batches import gather, not_taken
 from anymail.exceptions import AnymailAPIError, Category
 from anymail.mail.addresses import EmailAddress, format_addresses
 from anymail.mail.attachments import Attachment
@@ -199,8 +200,7 @@ class Postmark(ESP[PostmarkOptions]):
             addresses = (to, *mail.cc, *mail.bcc) if to else mail.recipients
             if isinstance(result, AnymailAPIError):
                 errors[index].append(result)
-                unsure = all_recipients(addresses, "failed" if result.sent is False else "unknown")
-                statuses[index] = {**unsure, **statuses[index]}
+                gather(statuses[index], not_taken(addresses, result))
                 continue
             found = self._refused(result, addresses)
             if found is None and result.get("ErrorCode", 0) == 0:
@@ -209,9 +209,7 @@ class Postmark(ESP[PostmarkOptions]):
             if found is None:
                 errors[index].append(self._item_error(result))
                 found = all_recipients(addresses, "failed")
-            # A copy to cc that was sent with one recipient's message is not undone by another's failure.
-            sent = {email: one for email, one in statuses[index].items() if one.message_id}
-            statuses[index] = {**statuses[index], **found, **sent}
+            gather(statuses[index], found)
         return [
             failed[0] if failed and not took and len(failed) == len([o for o in owners if o[0] == index]) else status
             for index, (status, failed, took) in enumerate(zip(statuses, errors, taken, strict=True))
@@ -224,7 +222,7 @@ class Postmark(ESP[PostmarkOptions]):
             return None
         # https://postmarkapp.com/developer/api/overview: such an answer has no ErrorCode.
         status = AnymailRecipientStatus(message_id, "queued" if "delivery may be delayed" in text else "sent")
-        inactive = _named(_INACTIVE, text, addresses)
+        inactive = _named(_INACTIVE, text, addresses) if "inactive" in text else ()
         rejected = AnymailRecipientStatus(None, "rejected")
         return {address.key: rejected if address in inactive else status for address in addresses}
 

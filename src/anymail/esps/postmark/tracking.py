@@ -8,6 +8,7 @@ from typing import Any
 from django.http import HttpRequest
 
 from anymail.conf import WebhookOptions
+from anymail.esps.reading import string_of, text_of, text_or_digits_of
 from anymail.esps.webhook import Events, Webhook, json_object, utc_time
 from anymail.exceptions import AnymailConfigurationError
 from anymail.signals import AnymailTrackingEvent, EventType, RejectReason
@@ -64,21 +65,21 @@ class PostmarkTracking(Webhook[WebhookOptions]):
                 "Postmark's inbound webhook calls Anymail's Postmark tracking URL: "
                 "set the server's inbound webhook to the URL postmark/inbound/."
             )
-        metadata = item.get("Metadata") or {}
+        metadata, tag = item.get("Metadata") or {}, text_of(item.get("Tag"))
         (event_type, reject_reason), time_field = _kind(item, record_type)
         yield AnymailTrackingEvent(
             event_type=event_type,
             reject_reason=reject_reason,
-            message_id=metadata.get("anymail_id") or item.get("MessageID"),
+            message_id=text_of(metadata.get("anymail_id")) or text_of(item.get("MessageID")),
             timestamp=utc_time(item.get(time_field)),
-            event_id=str(item["ID"]) if item.get("ID") is not None else None,
-            recipient=item.get("Email") or item.get("Recipient"),
+            event_id=text_or_digits_of(item.get("ID")),
+            recipient=text_of(item.get("Email")) or string_of(item.get("Recipient")),
             metadata=metadata,
-            tags=[item["Tag"]] if item.get("Tag") else [],
-            description=item.get("Description"),
-            mta_response=item.get("Details"),
-            user_agent=item.get("UserAgent"),
-            click_url=item.get("OriginalLink"),
+            tags=[tag] if tag else [],
+            description=string_of(item.get("Description")),
+            mta_response=string_of(item.get("Details")),
+            user_agent=string_of(item.get("UserAgent")),
+            click_url=string_of(item.get("OriginalLink")),
             esp_event=item,
         )
 

@@ -11,8 +11,9 @@ from typing import Any
 from urllib.parse import quote
 
 from anymail.conf import Secret, WebhookOptions, base_url, option, secret, secrets, whole_number
+from anymail.esps.reading import object_of, string_of
 from anymail.esps.resend.sending import API_URL, USER_AGENT, ResendAPI
-from anymail.esps.resend.tracking import Call, ResendWebhook, mapping, text
+from anymail.esps.resend.tracking import Call, ResendWebhook
 from anymail.esps.webhook import Events, utc_time
 from anymail.exceptions import AnymailAPIError, AnymailConfigurationError, AnymailWebhookValidationFailure
 from anymail.inbound import AnymailInboundMessage
@@ -49,20 +50,20 @@ class ResendInbound(ResendAPI, ResendWebhook[ResendInboundOptions]):
     fetches = True
 
     def events(self, item: Call) -> Flow[Events]:
-        kind = text(item.body.get("type"))
+        kind = string_of(item.body.get("type"))
         if kind not in (None, "email.received"):
             raise AnymailConfigurationError(
                 f"Resend's {kind} webhook calls Anymail's Resend inbound URL: "
                 "set its endpoint at Resend to the URL resend/tracking/."
             )
-        email_id = text(mapping(item.body.get("data")).get("email_id"))
+        email_id = string_of(object_of(item.body.get("data")).get("email_id"))
         if kind is None or not email_id:
             raise AnymailWebhookValidationFailure("it names no received email.")
         path = f"emails/receiving/{quote(email_id, safe='')}"
         email = yield from self._read(f"{path}?html_format=cid")
         if email.get("id") != email_id:
             raise AnymailWebhookValidationFailure("the email that it names is not what Resend's API has under that id.")
-        if url := mapping(email.get("raw")).get("download_url"):
+        if url := object_of(email.get("raw")).get("download_url"):
             message = AnymailInboundMessage.parse_raw_mime_bytes((yield from self._download(url)))
         else:
             files = (yield from self._files(path)) if email.get("attachments") else []
@@ -70,7 +71,7 @@ class ResendInbound(ResendAPI, ResendWebhook[ResendInboundOptions]):
         return_path, received_for = message["Return-Path"], email.get("received_for")
         message.envelope_sender = str(return_path).strip().strip("<>") if return_path is not None else None
         if isinstance(received_for, list) and len(received_for) == 1:
-            message.envelope_recipient = text(received_for[0])
+            message.envelope_recipient = string_of(received_for[0])
         return [
             AnymailInboundEvent(
                 message=message,
@@ -108,7 +109,7 @@ class ResendInbound(ResendAPI, ResendWebhook[ResendInboundOptions]):
         query = ""
         while True:
             page = yield from self._read(f"{path}/attachments{query}")
-            for file in map(mapping, page["data"]):
+            for file in map(object_of, page["data"]):
                 content = yield from self._download(file.get("download_url"))
                 files.append(_file(file, content))
             if not (page.get("has_more") and page["data"]):
@@ -119,23 +120,23 @@ class ResendInbound(ResendAPI, ResendWebhook[ResendInboundOptions]):
 def _file(file: dict[str, Any], content: bytes) -> AnymailInboundMessage:
     attached = file.get("content_disposition") == "attachment"
     return AnymailInboundMessage.construct_attachment(
-        content_type=text(file.get("content_type")) or "application/octet-stream",
+        content_type=string_of(file.get("content_type")) or "application/octet-stream",
         content=content,
-        filename=text(file.get("filename")),
-        content_id=None if attached else text(file.get("content_id")),
+        filename=string_of(file.get("filename")),
+        content_id=None if attached else string_of(file.get("content_id")),
     )
 
 
 def _from_fields(email: dict[str, Any], files: list[AnymailInboundMessage]) -> AnymailInboundMessage:
-    headers = list(_headers(mapping(email.get("headers"))))
+    headers = list(_headers(object_of(email.get("headers"))))
     names = {name.lower() for name, _ in headers}
     for name, field in _HEADER_FIELDS.items():
         value = email.get(field)
-        joined = ", ".join(map(str, value)) if isinstance(value, list) else text(value)
+        joined = ", ".join(map(str, value)) if isinstance(value, list) else string_of(value)
         if joined and name.lower() not in names:
             headers.append((name, joined))
     return AnymailInboundMessage.construct(
-        headers=headers, text=text(email.get("text")), html=text(email.get("html")), attachments=files
+        headers=headers, text=string_of(email.get("text")), html=string_of(email.get("html")), attachments=files
     )
 
 

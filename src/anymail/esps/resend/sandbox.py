@@ -17,6 +17,7 @@ from anymail.esps.sandbox import (
     addresses,
     json_of,
     json_response,
+    rendered,
     violation,
 )
 from anymail.exceptions import AnymailInvalidAddress
@@ -40,6 +41,7 @@ _ATTACHMENT = {
     "oneOf": [{"required": ["content", "filename"]}, {"required": ["path"]}],
     "additionalProperties": False,
 }
+_VARIABLE = r"\{\{\{\s*(\w+)\s*\}\}\}"
 _RESERVED = ["FIRST_NAME", "LAST_NAME", "EMAIL", "UNSUBSCRIBE_URL", "RESEND_UNSUBSCRIBE_URL", "contact", "this"]
 _TEMPLATE = {
     "type": "object",
@@ -246,9 +248,9 @@ class ResendSandbox(SandboxESP):
             to=", ".join(_listed(email["to"])),
             cc=", ".join(_listed(email.get("cc"))),
             reply_to=", ".join(_listed(email.get("reply_to"))),
-            subject=_rendered(email.get("subject", f"(template {template.get('id')})"), variables),
-            text=_rendered(email.get("text", ""), variables),
-            html=_rendered(email.get("html", ""), variables),
+            subject=rendered(email.get("subject", f"(template {template.get('id')})"), variables, _VARIABLE),
+            text=rendered(email.get("text", ""), variables, _VARIABLE),
+            html=rendered(email.get("html", ""), variables, _VARIABLE),
             headers=own,
             attachments=[
                 (one.get("filename", ""), one.get("content_type", ""), len(b64decode(one.get("content", ""))))
@@ -265,11 +267,11 @@ class ResendSandbox(SandboxESP):
         headers = [{"name": name, "value": value} for name, value in letter.extra["headers"].items()]
         payload = {
             "type": name,
-            "created_at": self._now(),
+            "created_at": self.now(3),
             "data": {
                 "email_id": letter.message_id,
                 "message_id": f"<{letter.message_id}@sandbox.invalid>",
-                "created_at": self._now(),
+                "created_at": self.now(3),
                 "from": letter.from_email,
                 "to": [letter.recipient],
                 "subject": letter.subject,
@@ -283,14 +285,6 @@ class ResendSandbox(SandboxESP):
         signing = signed(SIGNING_SECRET, message_id, stamp, bytes(request.body))
         return Request("POST", url, {**request.headers, **signing}, request.body)
 
-    def _now(self) -> str:
-        return self.clock().strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
-
 
 def _listed(value: Any) -> list[str]:
     return value if isinstance(value, list) else [value] if value else []
-
-
-def _rendered(text: str, variables: dict[str, Any]) -> str:
-    """The triple braces of a template's variables."""
-    return re.sub(r"\{\{\{\s*(\w+)\s*\}\}\}", lambda match: str(variables.get(match[1], "")), text)

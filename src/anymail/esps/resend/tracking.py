@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import binascii
 import hmac
-import json
 from base64 import b64decode, b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any, ClassVar, TypeVar
 from django.http import HttpRequest
 
 from anymail.conf import Secret, WebhookOptions, secrets
+from anymail.esps.reading import from_json, json_object_of, list_of, object_of, string_of
 from anymail.esps.webhook import Events, Webhook, any_secret, json_object, same, utc_time
 from anymail.exceptions import AnymailConfigurationError, AnymailWebhookValidationFailure
 from anymail.signals import AnymailTrackingEvent, EventType, RejectReason
@@ -151,26 +151,25 @@ class ResendTracking(ResendWebhook[ResendTrackingOptions]):
                 "Resend's email.received webhook calls Anymail's Resend tracking URL: "
                 "set its endpoint at Resend to the URL resend/inbound/."
             )
-        data = mapping(item.body.get("data"))
-        bounce, suppressed, click = (mapping(data.get(name)) for name in ("bounce", "suppressed", "click"))
+        data = object_of(item.body.get("data"))
+        bounce, suppressed, click = (object_of(data.get(name)) for name in ("bounce", "suppressed", "click"))
         headers = _custom_headers(data)
-        tags, metadata = _json(headers.get("x-tags")), _json(headers.get("x-metadata"))
         yield AnymailTrackingEvent(
             event_type=EVENTS.get(str(kind), EventType.UNKNOWN),
             reject_reason=_reject_reason(bounce, suppressed),
             # Not data.message_id, which is the Message-ID header.
-            message_id=text(data.get("email_id")),
+            message_id=string_of(data.get("email_id")),
             timestamp=utc_time(item.body.get("created_at")),
             event_id=item.event_id,
             recipient=_recipient(data),
-            metadata=metadata if isinstance(metadata, dict) else {},
-            tags=[str(tag) for tag in tags] if isinstance(tags, list) else [],
-            description=text(
-                bounce.get("message") or suppressed.get("message") or mapping(data.get("failed")).get("reason")
+            metadata=json_object_of(headers.get("x-metadata")),
+            tags=[str(tag) for tag in list_of(from_json(headers.get("x-tags")))],
+            description=string_of(
+                bounce.get("message") or suppressed.get("message") or object_of(data.get("failed")).get("reason")
             ),
             mta_response=_lines(bounce.get("diagnosticCode") or suppressed.get("diagnosticCode")),
-            user_agent=text(click.get("userAgent")),
-            click_url=text(click.get("link")),
+            user_agent=string_of(click.get("userAgent")),
+            click_url=string_of(click.get("link")),
             esp_event=item.body,
         )
 
@@ -189,32 +188,14 @@ def _reject_reason(bounce: dict[str, Any], suppressed: dict[str, Any]) -> str | 
 def _recipient(data: dict[str, Any]) -> str | None:
     """The bare address. There is an event for each recipient, of whom ``to`` is said to be the one."""
     to = data.get("to")
-    first = text(to[0] if isinstance(to, list) and to else to) or text(data.get("email"))
+    first = string_of(to[0] if isinstance(to, list) and to else to) or string_of(data.get("email"))
     return first.rpartition("<")[2].strip("> ") if first else None
 
 
 def _custom_headers(data: dict[str, Any]) -> dict[str, Any]:
-    headers = data.get("headers")
-    pairs = [mapping(header) for header in headers] if isinstance(headers, list) else []
+    pairs = map(object_of, list_of(data.get("headers")))
     return {str(header.get("name")).lower(): header.get("value") for header in pairs}
 
 
-def _json(value: Any) -> Any:
-    try:
-        return json.loads(value) if isinstance(value, str) else None
-    except (ValueError, RecursionError):
-        return None
-
-
 def _lines(value: Any) -> str | None:
-    return "\n".join(map(str, value)) if isinstance(value, list) and value else text(value)
-
-
-def mapping(value: Any) -> dict[str, Any]:
-    """``value`` if it is an object, else an empty one."""
-    return value if isinstance(value, dict) else {}
-
-
-def text(value: Any) -> str | None:
-    """``value`` if it is text, else None."""
-    return value if isinstance(value, str) else None
+    return "\n".join(map(str, value)) if isinstance(value, list) and value else string_of(value)

@@ -8,15 +8,24 @@ from __future__ import annotations
 import binascii
 import datetime as dt
 import json
-from base64 import b64decode, b64encode
+from base64 import b64decode
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from anymail.esps.sandbox import Letter, Refusal, Reply, SandboxESP, json_of, json_response, violation
-from anymail.esps.scaleway.sns import signed_bytes
+from anymail.esps.sandbox import (
+    Letter,
+    Refusal,
+    Reply,
+    SandboxESP,
+    formatted,
+    json_of,
+    json_response,
+    object_schema,
+    violation,
+)
 from anymail.esps.scaleway.tracking import metadata_in, tags_in
+from anymail.esps.sns import signed
 from anymail.esps.webhook import same
-from anymail.mail.addresses import EmailAddress, format_addresses
 from anymail.wire import Request, Response
 
 SECRET_KEY = "00000000-5a4d-4b0c-8000-736563726574"
@@ -29,19 +38,15 @@ _STRING = {"type": "string"}
 _SOME = {"type": "string", "minLength": 1}
 
 
-def _object(required: list[str], **properties: Any) -> dict[str, Any]:
-    return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
-
-
 def _array(items: dict[str, Any], most: int = 1000) -> dict[str, Any]:
     return {"type": "array", "items": items, "maxItems": most}
 
 
-_CONTACT = _object(
+_CONTACT = object_schema(
     ["email"], email={"type": "string", "pattern": r"^[!-?A-~]+@[!-?A-~]+\.[!-?A-~]+$", "maxLength": 320}, name=_STRING
 )
 # https://www.scaleway.com/en/developers/api/transactional-email/, "Send an email"
-EMAIL: dict[str, Any] = _object(
+EMAIL: dict[str, Any] = object_schema(
     ["from", "project_id"],
     **{"from": _CONTACT},
     to=_array(_CONTACT),
@@ -51,9 +56,9 @@ EMAIL: dict[str, Any] = _object(
     text=_STRING,
     html=_STRING,
     project_id={"type": "string", "pattern": "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"},
-    attachments=_array(_object(["name", "type", "content"], name=_SOME, type=_SOME, content=_STRING), 10),
+    attachments=_array(object_schema(["name", "type", "content"], name=_SOME, type=_SOME, content=_STRING), 10),
     send_before={"type": "string", "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$"},
-    additional_headers=_array(_object(["key", "value"], key=_SOME, value=_SOME)),
+    additional_headers=_array(object_schema(["key", "value"], key=_SOME, value=_SOME)),
 )
 
 # /en/docs/transactional-email/reference-content/tem-capabilities-and-limits/, all but the rarest of it
@@ -120,16 +125,7 @@ def signing_key() -> Key:
 
 def sign_envelope(envelope: dict[str, Any]) -> dict[str, Any]:
     """A topic's object with its signature (version 1), made with the sandbox's key."""
-    from cryptography.hazmat.primitives import hashes
-    from cryptography.hazmat.primitives.asymmetric import padding
-
-    signature = signing_key().private.sign(signed_bytes(envelope), padding.PKCS1v15(), hashes.SHA1())  # noqa: S303
-    return {
-        **envelope,
-        "SignatureVersion": "1",
-        "Signature": b64encode(signature).decode(),
-        "SigningCertURL": CERTIFICATE_URL,
-    }
+    return signed(envelope, signing_key().private, "1", CERTIFICATE_URL)
 
 
 class ScalewaySandbox(SandboxESP):
@@ -163,7 +159,7 @@ class ScalewaySandbox(SandboxESP):
         except ValueError:
             raise _invalid("body", "format", "the body is not JSON") from None
         self._check(email)
-        now = self._now()
+        now = self.now()
         common = {"message_id": self.new_id(), "project_id": PROJECT_ID, "mail_from": email["from"]["email"],
                   "subject": email.get("subject", ""), "created_at": now, "updated_at": now, "status": "sending",
                   "status_details": None, "try_count": 0, "last_tries": [], "flags": []}  # fmt: skip
@@ -205,7 +201,7 @@ class ScalewaySandbox(SandboxESP):
             raise _invalid("body", "constraint", "an email has at most 2 MB")
 
     def event(self, kind: str, letter: Letter, url: str) -> Request:
-        now = self._now()
+        now = self.now()
         word, code, text = {
             "delivered": ("email_delivered", 250, "2.0.0 OK"),
             "bounced": ("email_dropped", 550, f"5.1.1 <{letter.recipient}>: user unknown"),
@@ -237,9 +233,6 @@ class ScalewaySandbox(SandboxESP):
         }
         return Request.post(url, headers={"x-amz-sns-message-type": "Notification"}, json=sign_envelope(envelope))
 
-    def _now(self) -> str:
-        return self.clock().strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
 
 def _letter(email: dict[str, Any], recipient: str, message_id: str) -> Letter:
     headers = email.get("additional_headers", [])
@@ -248,9 +241,9 @@ def _letter(email: dict[str, Any], recipient: str, message_id: str) -> Letter:
     return Letter(
         recipient=recipient,
         message_id=message_id,
-        from_email=_addresses([email["from"]]),
-        to=_addresses(email.get("to", [])),
-        cc=_addresses(email.get("cc", [])),
+        from_email=formatted([email["from"]]),
+        to=formatted(email.get("to", [])),
+        cc=formatted(email.get("cc", [])),
         reply_to=of.get("reply-to", ""),
         subject=email.get("subject", ""),
         text=email.get("text", ""),
@@ -263,7 +256,3 @@ def _letter(email: dict[str, Any], recipient: str, message_id: str) -> Letter:
         tags=tags_in(of),
         extra={"headers": headers},
     )
-
-
-def _addresses(contacts: list[dict[str, str]]) -> str:
-    return format_addresses(EmailAddress(one.get("name", ""), one["email"]) for one in contacts)

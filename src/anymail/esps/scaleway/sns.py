@@ -5,30 +5,32 @@ https://www.scaleway.com/en/docs/topics-and-events/reference-content/verifying-w
 
 from __future__ import annotations
 
-import binascii
 import dataclasses
 import datetime as dt
 import logging
 import re
-import threading
-import time
-from base64 import b64decode, b64encode
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qsl
 
 from django.http import HttpRequest
 
-from anymail.conf import WebhookOptions, boolean, mapping, option, optional
-from anymail.esps.webhook import Events, Webhook, json_object, utc_time
-from anymail.exceptions import (
-    AnymailConfigurationError,
-    AnymailImproperlyInstalled,
-    AnymailWebhookValidationFailure,
+from anymail.conf import boolean, option, optional
+from anymail.esps.sns import (
+    Certificates,
+    TopicOptions,
+    TopicWebhook,
+    check_signature,
+    envelope_of,
+    is_valid,
+    parsed_certificate,
+    signature_of,
+    topic_arns,
 )
+from anymail.esps.webhook import Events
+from anymail.exceptions import AnymailConfigurationError, AnymailWebhookValidationFailure
 from anymail.wire import Flow, Request
 
 if TYPE_CHECKING:
@@ -40,23 +42,11 @@ _TOPIC_ARN = re.compile(r"arn:scw:sns:(?P<region>[a-z]{2}-[a-z]{3}):[A-Za-z0-9-]
 # Bucket and host: anyone may own another bucket on that domain.
 _CERTIFICATE_URL = re.compile(r"https://messaging\.s3\.[a-z]{2}-[a-z]{3}\.scw\.cloud/[A-Za-z0-9._/-]+")
 
-# The fields that are signed, in their order. Subject alone may be missing.
-_CONFIRMATION = ("Message", "MessageId", "SubscribeURL", "Timestamp", "Token", "TopicArn", "Type")
-SIGNED_FIELDS = {
-    "Notification": ("Message", "MessageId", "Subject", "Timestamp", "TopicArn", "Type"),
-    "SubscriptionConfirmation": _CONFIRMATION,
-    "UnsubscribeConfirmation": _CONFIRMATION,
-}
-# Scaleway itself always signs with 1.
-_SIGNATURE_VERSIONS = {"1": "SHA1", "2": "SHA256"}
 _LONGEST_ANSWER = 64 * 1024
 
 
 def _topic_arns(value: Any) -> tuple[str, ...]:
-    arns = [value] if isinstance(value, str) else list(value)
-    if not arns or not all(isinstance(arn, str) and _TOPIC_ARN.fullmatch(arn) for arn in arns):
-        raise ValueError("a list of TopicArns is needed (arn:scw:sns:<region>:project-<project id>:<name>)")
-    return tuple(arns)
+    return topic_arns(value, _TOPIC_ARN, "arn:scw:sns:<region>:project-<project id>:<name>")
 
 
 def _trust_chain(value: Any) -> bytes:
@@ -72,15 +62,8 @@ def _trust_chain(value: Any) -> bytes:
     return pem
 
 
-def _certificates(value: Any) -> dict[str, bytes]:
-    pems = {url: pem.encode() if isinstance(pem, str) else pem for url, pem in mapping(value).items()}
-    if not all(isinstance(pem, bytes) and b"BEGIN CERTIFICATE" in pem for pem in pems.values()):
-        raise ValueError("a dict of certificates in PEM by their URLs is needed")
-    return pems
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SNSOptions(WebhookOptions):
+class SNSOptions(TopicOptions):
     webhook_topic_arns: tuple[str, ...] = option(
         "The `TopicArn`s of the project's own topics; calls from others are refused. Without it, a signature only "
         "proves that the topic is of some customer of Scaleway's, so set this or `WEBHOOK_SECRET`.",
@@ -99,34 +82,19 @@ class SNSOptions(WebhookOptions):
         default=None,
         convert=optional(_trust_chain),
     )
-    sns_certificates: dict[str, bytes] = option(
-        "Signing certificates in PEM by their URLs (`SigningCertURL`): those here are not fetched.",
-        default={},
-        convert=_certificates,
-    )
 
 
 OptionsT = TypeVar("OptionsT", bound=SNSOptions)
 
 
-def _not_fetched(url: str) -> bytes:
-    raise AnymailConfigurationError(f"{url} is not in SCALEWAY_SNS_CERTIFICATES, and nothing here can fetch it.")
-
-
-class SNSWebhook(Webhook[OptionsT], Generic[OptionsT]):
+class SNSWebhook(TopicWebhook[OptionsT]):
     """A webhook that a topic calls. A subclass writes ``read``."""
 
     name = "Scaleway"
     slug = "scaleway"
     # What is sent again has the first attempt's time.
     default_max_age = 43200
-    fetches = True
-    awaits_challenge = True
-
-    def __init__(self, options: OptionsT, clock: Callable[[], float] = time.time) -> None:
-        super().__init__(options, clock)
-        #: Gets a certificate from a URL that was found good; set by whoever may use the network.
-        self.fetch_certificate: Callable[[str], bytes] = _not_fetched
+    no_certificate = frozenset({403, 404})
 
     @property
     def signature_configured(self) -> bool:
@@ -134,35 +102,33 @@ class SNSWebhook(Webhook[OptionsT], Generic[OptionsT]):
         return bool(self.options.webhook_topic_arns or self.options.webhook_secret)
 
     def verify(self, request: HttpRequest) -> str | None:
-        envelope = _envelope(request)
+        envelope = envelope_of(request)
         topic = _TOPIC_ARN.fullmatch(envelope["TopicArn"])
         if topic is None or (self.options.webhook_topic_arns and topic[0] not in self.options.webhook_topic_arns):
             raise AnymailWebhookValidationFailure("its TopicArn is none of those in SCALEWAY_WEBHOOK_TOPIC_ARNS.")
         url = envelope["SigningCertURL"]
         if not _CERTIFICATE_URL.fullmatch(url) or ".." in url:
             raise AnymailWebhookValidationFailure("its SigningCertURL is not one of Scaleway's.")
-        sent = utc_time(envelope["Timestamp"])
-        if sent is None:
-            raise AnymailWebhookValidationFailure("its Timestamp is not a time.")
-        self.check_age(int(sent.timestamp()))
-        signature = _signature(envelope)
+        self.check_time(envelope)
+        # Before anything is fetched.
+        signature_of(envelope)
         if pinned := self.options.sns_certificates.get(url):
-            self._check(envelope, signature, pinned)
+            self._check(envelope, pinned)
             return None
         if kept := _fetched.get(url):
             try:
-                self._check(envelope, signature, kept)
+                self._check(envelope, kept)
                 return None
             except AnymailWebhookValidationFailure:
                 # There may be another by now.
                 pass
         fetched = self.fetch_certificate(url)
-        self._check(envelope, signature, fetched)
+        self._check(envelope, fetched)
         _fetched.keep(url, fetched)
         return None
 
     def items(self, request: HttpRequest) -> Sequence[Any]:
-        envelope = _envelope(request)
+        envelope = envelope_of(request)
         if envelope["Type"] == "SubscriptionConfirmation":
             _check_subscribe_url(envelope)
             if self.options.auto_confirm_sns_subscriptions and not self.signature_configured:
@@ -192,74 +158,22 @@ class SNSWebhook(Webhook[OptionsT], Generic[OptionsT]):
         """The events that a notification tells of."""
         raise NotImplementedError
 
-    def _check(self, envelope: dict[str, Any], signature: bytes, content: bytes) -> None:
+    def _check(self, envelope: dict[str, Any], content: bytes) -> None:
         """Raise AnymailWebhookValidationFailure unless a certificate is Scaleway's, and made the signature."""
-        certificate = _parsed(content)
+        certificate = parsed_certificate(content, "scaleway")
         chain = _chain(self.options.sns_trust_chain or _published_trust_chain())
         now = dt.datetime.fromtimestamp(self.clock(), dt.UTC)
-        if not _valid(certificate, now):
+        if not is_valid(certificate, now):
             raise AnymailWebhookValidationFailure("the certificate at its SigningCertURL is not valid now.")
         if not _trusted(certificate, chain, now):
             raise AnymailWebhookValidationFailure(
                 "the certificate at its SigningCertURL does not lead to Scaleway's root. If Scaleway has new ones, "
                 "SCALEWAY_SNS_TRUST_CHAIN is the place for them."
             )
-        _check_signature(envelope, signature, certificate)
+        check_signature(envelope, certificate)
 
 
-class _Certificates:
-    """The certificates that were fetched and found good, by their URLs: the last few."""
-
-    def __init__(self, most: int = 16) -> None:
-        self._most = most
-        self._lock = threading.Lock()
-        self._contents: OrderedDict[str, bytes] = OrderedDict()
-
-    def get(self, url: str) -> bytes | None:
-        return self._contents.get(url)
-
-    def keep(self, url: str, content: bytes) -> None:
-        with self._lock:
-            self._contents[url] = content
-            self._contents.move_to_end(url)
-            while len(self._contents) > self._most:
-                self._contents.popitem(last=False)
-
-
-_fetched = _Certificates()
-
-
-def _envelope(request: HttpRequest) -> dict[str, Any]:
-    """The JSON object of a call, its fields strings."""
-    envelope = json_object(request)
-    signed = SIGNED_FIELDS.get(str(envelope.get("Type")))
-    if signed is None:
-        raise AnymailWebhookValidationFailure("its Type is unknown.")
-    if envelope.get("Subject") is None:
-        envelope.pop("Subject", None)
-    for name in (*signed, "SignatureVersion", "Signature", "SigningCertURL"):
-        if not isinstance(envelope.get(name, "" if name == "Subject" else None), str):
-            raise AnymailWebhookValidationFailure(f"its {name} is missing, or not a string.")
-    return envelope
-
-
-def signed_bytes(envelope: dict[str, Any]) -> bytes:
-    """What is signed of a call."""
-    names = [name for name in SIGNED_FIELDS[envelope["Type"]] if name in envelope]
-    return "".join(f"{name}\n{envelope[name]}\n" for name in names).encode("utf-8", "surrogatepass")
-
-
-def _signature(envelope: dict[str, Any]) -> bytes:
-    if envelope["SignatureVersion"] not in _SIGNATURE_VERSIONS:
-        raise AnymailWebhookValidationFailure("its SignatureVersion is unknown.")
-    try:
-        signature = b64decode(envelope["Signature"], validate=True)
-    except (binascii.Error, ValueError):
-        signature = b""
-    # Base64 may have bits to spare, which would let several texts pass for one signature.
-    if not signature or b64encode(signature).decode() != envelope["Signature"]:
-        raise AnymailWebhookValidationFailure("its signature is not base64.")
-    return signature
+_fetched = Certificates()
 
 
 def _check_subscribe_url(envelope: dict[str, Any]) -> None:
@@ -278,20 +192,6 @@ def _published_trust_chain() -> bytes:
     return Path(__file__).with_name("sns-trust-chain.pem").read_bytes()
 
 
-@lru_cache(maxsize=32)
-def _parsed(content: bytes) -> Certificate:
-    try:
-        from cryptography import x509
-    except ImportError:
-        raise AnymailImproperlyInstalled("cryptography", "scaleway") from None
-    try:
-        if b"-----BEGIN" in content:
-            return x509.load_pem_x509_certificate(content)
-        return x509.load_der_x509_certificate(content)
-    except ValueError:
-        raise AnymailWebhookValidationFailure("what is at its SigningCertURL is not a certificate.") from None
-
-
 @lru_cache(maxsize=8)
 def _chain(pem: bytes) -> tuple[Certificate, ...]:
     from cryptography import x509
@@ -302,13 +202,9 @@ def _chain(pem: bytes) -> tuple[Certificate, ...]:
         raise AnymailConfigurationError("SCALEWAY_SNS_TRUST_CHAIN cannot be read: it is damaged.") from None
 
 
-def _valid(certificate: Certificate, now: dt.datetime) -> bool:
-    return certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc
-
-
 def _trusted(certificate: Certificate, chain: Sequence[Certificate], now: dt.datetime) -> bool:
     """Whether a certificate leads to a root in the chain, by authorities in the chain that are valid now."""
-    issuers = [one for one in chain if _valid(one, now) and _is_authority(one) and _issued(certificate, one)]
+    issuers = [one for one in chain if is_valid(one, now) and _is_authority(one) and _issued(certificate, one)]
     return any(
         one.issuer == one.subject or _trusted(one, [other for other in chain if other is not one], now)
         for one in issuers
@@ -332,19 +228,3 @@ def _issued(certificate: Certificate, issuer: Certificate) -> bool:
     except (InvalidSignature, UnsupportedAlgorithm, TypeError, ValueError):
         return False
     return True
-
-
-def _check_signature(envelope: dict[str, Any], signature: bytes, certificate: Certificate) -> None:
-    """Raise AnymailWebhookValidationFailure unless the certificate's key made the signature."""
-    from cryptography.exceptions import InvalidSignature
-    from cryptography.hazmat.primitives import hashes
-    from cryptography.hazmat.primitives.asymmetric import padding, rsa
-
-    key = certificate.public_key()
-    algorithm = getattr(hashes, _SIGNATURE_VERSIONS[envelope["SignatureVersion"]])()
-    try:
-        if not isinstance(key, rsa.RSAPublicKey):
-            raise InvalidSignature
-        key.verify(signature, signed_bytes(envelope), padding.PKCS1v15(), algorithm)
-    except InvalidSignature:
-        raise AnymailWebhookValidationFailure("its signature is wrong.") from None

@@ -12,8 +12,10 @@ from email.header import decode_header, make_header
 from typing import Any
 
 from anymail.conf import option, optional
+from anymail.esps.reading import list_of, object_of, string_of
 from anymail.esps.scaleway.sending import identifier
 from anymail.esps.scaleway.sns import SNSOptions, SNSWebhook
+from anymail.esps.sns import message_of
 from anymail.esps.webhook import Events, utc_time
 from anymail.exceptions import AnymailWebhookValidationFailure
 from anymail.signals import AnymailTrackingEvent, EventType, RejectReason
@@ -69,30 +71,25 @@ class ScalewayTracking(SNSWebhook[ScalewayTrackingOptions]):
     Options = ScalewayTrackingOptions
 
     def read(self, envelope: dict[str, Any]) -> Events:
-        try:
-            event = json.loads(envelope["Message"])
-        except (ValueError, RecursionError):
-            event = None
-        if not isinstance(event, dict):
-            raise AnymailWebhookValidationFailure("its Message is not a JSON object: it is not of an email.")
+        event = message_of(envelope, "it is not of an email")
         project_id = self.options.project_id
         if project_id and not self.options.webhook_topic_arns and event.get("project_id") != project_id:
             raise AnymailWebhookValidationFailure("its project is not the one of SCALEWAY_PROJECT_ID.")
         code = _smtp_code(event.get("email_response_code"))
         event_type, reject_reason = _kind(event, code)
         headers = _headers(event.get("email_headers"))
-        mta_response = f"{code or ''} {_text(event.get('email_response_message')) or ''}".strip()
+        mta_response = f"{code or ''} {string_of(event.get('email_response_message')) or ''}".strip()
         return [
             AnymailTrackingEvent(
                 event_type=event_type,
                 reject_reason=reject_reason,
-                message_id=_text(event.get("email_id")),
+                message_id=string_of(event.get("email_id")),
                 timestamp=utc_time(event.get("created_at")) or utc_time(envelope["Timestamp"]),
-                event_id=_text(event.get("id")) or envelope["MessageId"],
-                recipient=_text(event.get("email_to")),
+                event_id=string_of(event.get("id")) or envelope["MessageId"],
+                recipient=string_of(event.get("email_to")),
                 metadata=metadata_in(headers),
                 tags=tags_in(headers),
-                description=_text(event.get("email_error")) or _text(event.get("blocklist_reason")),
+                description=string_of(event.get("email_error")) or string_of(event.get("blocklist_reason")),
                 mta_response=mta_response or None,
                 esp_event=event,
             )
@@ -114,20 +111,18 @@ def _smtp_code(value: Any) -> int:
 
 
 def _headers(headers: Any) -> dict[str, Any]:
-    pairs = [header for header in headers if isinstance(header, dict)] if isinstance(headers, list) else []
+    pairs = map(object_of, list_of(headers))
     return {str(header.get("key")).lower(): header.get("value") for header in pairs}
 
 
 def metadata_in(headers: dict[str, Any]) -> dict[str, Any]:
     """The metadata of an email, by its headers (names in lower case)."""
-    metadata = _json(headers.get("x-metadata"))
-    return metadata if isinstance(metadata, dict) else {}
+    return object_of(_json(headers.get("x-metadata")))
 
 
 def tags_in(headers: dict[str, Any]) -> list[str]:
     """The tags of an email, by its headers (names in lower case)."""
-    tags = _json(headers.get("x-tags"))
-    return [str(tag) for tag in tags] if isinstance(tags, list) else []
+    return [str(tag) for tag in list_of(_json(headers.get("x-tags")))]
 
 
 def _json(value: Any) -> Any:
@@ -136,7 +131,3 @@ def _json(value: Any) -> Any:
         return json.loads(str(make_header(decode_header("".join(value.splitlines()))))) if value else None
     except (AttributeError, ValueError, LookupError, MessageError, RecursionError):
         return None
-
-
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) else None

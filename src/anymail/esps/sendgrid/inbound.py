@@ -16,6 +16,7 @@ from django.core.exceptions import RequestDataTooBig
 from django.http import HttpRequest
 
 from anymail.conf import Secret, WebhookOptions, secrets
+from anymail.esps.reading import json_object_of, list_of, number_of, string_of
 from anymail.esps.sendgrid.tracking import signed_timestamp
 from anymail.esps.webhook import Events, Webhook, json_body
 from anymail.exceptions import AnymailConfigurationError, AnymailError, AnymailWebhookValidationFailure
@@ -121,7 +122,7 @@ def _received(form: Form) -> AnymailInboundMessage:
     # Without headers it is posted as the raw, full MIME message.
     message = _parsed(form) if "headers" in form else AnymailInboundMessage.parse_raw_mime_bytes(form["email"])
     message.envelope_sender, message.envelope_recipient = _envelope(form)
-    message.spam_score = _number(form.get("spam_score"))
+    message.spam_score = number_of(form.get("spam_score"))
     return message
 
 
@@ -155,17 +156,6 @@ def _text(content: bytes | None, charset: str | None) -> str | None:
 
 def _envelope(form: Form) -> tuple[str | None, str | None]:
     """Sender and first recipient of the SMTP session; None for what cannot be read."""
-    try:
-        envelope = json.loads(form["envelope"])
-        sender, recipients = envelope.get("from"), envelope.get("to")
-    except (KeyError, ValueError, AttributeError):
-        return None, None
-    recipient = recipients[0] if isinstance(recipients, list) and recipients else None
-    return sender if isinstance(sender, str) else None, recipient if isinstance(recipient, str) else None
-
-
-def _number(text: bytes | None) -> float | None:
-    try:
-        return float(text) if text is not None else None
-    except ValueError:
-        return None
+    envelope = json_object_of(form.get("envelope"))
+    recipients = list_of(envelope.get("to")) or [None]
+    return string_of(envelope.get("from")), string_of(recipients[0])

@@ -16,13 +16,13 @@ from anymail.esps.sandbox import (
     Reply,
     SandboxESP,
     addresses,
+    formatted,
     json_of,
     json_response,
     violation,
 )
 from anymail.esps.sendgrid.tracking import SIGNATURE, TIMESTAMP
 from anymail.exceptions import AnymailImproperlyInstalled, AnymailInvalidAddress
-from anymail.mail.addresses import EmailAddress
 from anymail.wire import Request, Response
 
 if TYPE_CHECKING:
@@ -323,10 +323,10 @@ def _letters(mail: dict[str, Any], message_id: str) -> Iterator[Letter]:
         common = Letter(
             recipient="",
             message_id=custom_args.get("anymail_id", message_id),
-            from_email=_formatted(personalization.get("from", mail["from"])),
-            to=_formatted(*personalization["to"]),
-            cc=_formatted(*personalization.get("cc", ())),
-            reply_to=_formatted(*mail.get("reply_to_list", [mail["reply_to"]] if "reply_to" in mail else [])),
+            from_email=formatted([personalization.get("from", mail["from"])]),
+            to=formatted(personalization["to"]),
+            cc=formatted(personalization.get("cc", ())),
+            reply_to=formatted(mail.get("reply_to_list", [mail["reply_to"]] if "reply_to" in mail else [])),
             subject=_substituted(subject, substitutions),
             text=_substituted(content.get("text/plain", ""), substitutions),
             html=_substituted(content.get("text/html", ""), substitutions),
@@ -342,10 +342,6 @@ def _letters(mail: dict[str, Any], message_id: str) -> Iterator[Letter]:
         )
         for one in (*personalization["to"], *personalization.get("cc", ()), *personalization.get("bcc", ())):
             yield replace(common, recipient=one["email"])
-
-
-def _formatted(*given: dict[str, str]) -> str:
-    return ", ".join(str(EmailAddress(one.get("name", ""), one["email"])) for one in given)
 
 
 def _substituted(text: str, substitutions: Mapping[str, str | None]) -> str:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from django.http import HttpRequest
 
 from anymail.conf import Secret, WebhookOptions, secrets
+from anymail.esps.reading import texts_of
 from anymail.esps.webhook import Events, Webhook, any_secret, json_body, posix_time
 from anymail.exceptions import (
     AnymailConfigurationError,
@@ -155,8 +156,7 @@ def _own_fields(item: dict[str, Any], event: str) -> frozenset[str]:
 
 def _tags(category: Any) -> list[str]:
     """A list, or a plain string where there is one."""
-    categories = category if isinstance(category, list) else [category]
-    return [one for one in categories if isinstance(one, str)]
+    return texts_of(category if isinstance(category, list) else [category])
 
 
 def signed_timestamp(request: HttpRequest, keys: Sequence[Secret], kind: str) -> str:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from django.http import HttpRequest
 
 from anymail.conf import Secret, WebhookOptions, boolean, option, secrets
+from anymail.esps.reading import object_of, text_of, text_or_digits_of
 from anymail.esps.webhook import Events, Webhook, any_secret, json_body, posix_time, same, utc_time
 from anymail.exceptions import AnymailConfigurationError, AnymailWebhookValidationFailure
 from anymail.signals import AnymailTrackingEvent, EventType, RejectReason
@@ -137,23 +138,22 @@ class SparkPostTracking(SparkPostWebhook[SparkPostTrackingOptions]):
         if not event_class:
             return
         event_type, reject_reason = self._kind(event)
-        campaign = _text(event.get("campaign_id"))
-        metadata = event.get("rcpt_meta")
+        campaign = text_or_digits_of(event.get("campaign_id"))
         yield AnymailTrackingEvent(
             event_type=event_type,
             reject_reason=reject_reason,
             # SparkPost's own message_id is of one recipient, and not known when the message is sent.
-            message_id=_text(event.get("transmission_id")),
+            message_id=text_or_digits_of(event.get("transmission_id")),
             timestamp=posix_time(event.get("timestamp")) or utc_time(event.get("timestamp")),
-            event_id=_text(event.get("event_id")),
+            event_id=text_or_digits_of(event.get("event_id")),
             # rcpt_to is in lower case.
-            recipient=_text(event.get("raw_rcpt_to")) or _text(event.get("rcpt_to")),
-            metadata=metadata if isinstance(metadata, dict) else {},
+            recipient=text_of(event.get("raw_rcpt_to")) or text_of(event.get("rcpt_to")),
+            metadata=object_of(event.get("rcpt_meta")),
             tags=[campaign] if campaign else [],
             description=_machine(event.get("user_agent_parsed")),
-            mta_response=_text(event.get("raw_reason")),
-            user_agent=_text(event.get("user_agent")),
-            click_url=_text(event.get("target_link_url")),
+            mta_response=text_of(event.get("raw_reason")),
+            user_agent=text_of(event.get("user_agent")),
+            click_url=text_of(event.get("target_link_url")),
             esp_event=item,
         )
 
@@ -163,7 +163,7 @@ class SparkPostTracking(SparkPostWebhook[SparkPostTrackingOptions]):
         event_type = EVENT_TYPES.get(word, EventType.UNKNOWN)
         if word in INITIAL_OPENS and self.options.track_initial_open_as_opened:
             event_type = EventType.OPENED
-        bounce_class = _text(event.get("bounce_class"))
+        bounce_class = text_or_digits_of(event.get("bounce_class"))
         if bounce_class is None:
             return event_type, None
         suppressed = bounce_class == ADMIN_FAILURE and "suppressed" in str(event.get("raw_reason"))
@@ -173,14 +173,7 @@ class SparkPostTracking(SparkPostWebhook[SparkPostTrackingOptions]):
         return said or event_type, reason
 
 
-def _text(value: object) -> str | None:
-    """A string, or a number in digits, as SparkPost has both for the same field; None for anything else."""
-    if isinstance(value, str) and value:
-        return value
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else None
-
-
 def _machine(user_agent: object) -> str | None:
     """SparkPost's words for an open or click by a machine on the recipient's behalf."""
-    flags = user_agent if isinstance(user_agent, dict) else {}
+    flags = object_of(user_agent)
     return ", ".join(name for name in ("is_prefetched", "is_proxy") if flags.get(name) is True) or None

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from email.header import decode_header, make_header
 from typing import Any
 
-from anymail.esps.sandbox import Letter, Refusal, Reply, SandboxESP, json_of, json_response, violation
+from anymail.esps.sandbox import Letter, Refusal, Reply, SandboxESP, json_of, json_response, object_schema, violation
 from anymail.esps.unisender_go.tracking import STATUS, signature
 from anymail.exceptions import AnymailInvalidAddress
 from anymail.mail.addresses import EmailAddress, parse_addresses
@@ -36,13 +36,9 @@ _METADATA = {
 }
 
 
-def _object(required: list[str], **properties: Any) -> dict[str, Any]:
-    return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
-
-
 _FILES = {
     "type": "array",
-    "items": _object(
+    "items": object_schema(
         ["type", "name", "content"],
         type={"type": "string", "minLength": 1},
         name={"type": "string", "maxLength": 255, "pattern": "^[^/]*$"},
@@ -50,13 +46,13 @@ _FILES = {
     ),
 }
 # https://godocs.unisender.ru/web-api-ref#email-send
-MESSAGE: dict[str, Any] = _object(
+MESSAGE: dict[str, Any] = object_schema(
     ["recipients"],
     recipients={
         "type": "array",
         "minItems": 1,
         "maxItems": 500,
-        "items": _object(["email"], email=_STRING, substitutions=_SUBSTITUTIONS, metadata=_METADATA),
+        "items": object_schema(["email"], email=_STRING, substitutions=_SUBSTITUTIONS, metadata=_METADATA),
     },
     template_id=_STRING,
     tags={"type": "array", "maxItems": 4, "uniqueItems": True, "items": {"type": "string", "maxLength": 50}},
@@ -65,7 +61,7 @@ MESSAGE: dict[str, Any] = _object(
     template_engine={"enum": ["simple", "velocity", "liquid", "none"]},
     global_substitutions=_SUBSTITUTIONS,
     global_metadata=_METADATA,
-    body=_object([], html=_STRING, plaintext=_STRING, amp=_STRING),
+    body=object_schema([], html=_STRING, plaintext=_STRING, amp=_STRING),
     subject=_STRING,
     from_email=_EMAIL,
     from_name=_STRING,
@@ -80,7 +76,7 @@ MESSAGE: dict[str, Any] = _object(
     headers={"type": "object", "maxProperties": 50, "additionalProperties": {"type": ["string", "number"]}},
     attachments=_FILES,
     inline_attachments=_FILES,
-    options=_object(
+    options=object_schema(
         [],
         send_at={"type": "string", "pattern": r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d$"},
         unsubscribe_url=_STRING,

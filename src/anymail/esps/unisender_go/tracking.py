@@ -13,6 +13,7 @@ from typing import Any
 from django.http import HttpRequest
 
 from anymail.conf import Secret, WebhookOptions, secret, secrets
+from anymail.esps.reading import object_of, text_of
 from anymail.esps.webhook import Events, Webhook, any_secret, same, utc_time
 from anymail.exceptions import AnymailWebhookValidationFailure
 from anymail.signals import AnymailTrackingEvent, EventType, RejectReason
@@ -106,7 +107,7 @@ class UnisenderGoTracking(Webhook[UnisenderGoTrackingOptions]):
         return [
             event
             for user in users
-            for event in (user["events"] if isinstance(_object(user).get("events"), list) else [user])
+            for event in (user["events"] if isinstance(object_of(user).get("events"), list) else [user])
         ]
 
     def events(self, item: dict[str, Any]) -> Events:
@@ -116,20 +117,20 @@ class UnisenderGoTracking(Webhook[UnisenderGoTrackingOptions]):
             # transactional_spam_block is about a domain, not about a message.
             return
         data = item.get("event_data", item)
-        metadata = dict(_object(data.get("metadata")))
-        info = _object(data.get("delivery_info"))
-        delivery_status = _text(info.get("delivery_status"))
+        metadata = dict(object_of(data.get("metadata")))
+        info = object_of(data.get("delivery_info"))
+        delivery_status = text_of(info.get("delivery_status"))
         yield AnymailTrackingEvent(
             event_type=STATUSES.get(str(data.get("status")), EventType.UNKNOWN),
             reject_reason=_reject_reason(delivery_status or ""),
-            message_id=_text(metadata.pop("anymail_id", None)) or _text(data.get("job_id")),
+            message_id=text_of(metadata.pop("anymail_id", None)) or text_of(data.get("job_id")),
             timestamp=utc_time(data.get("event_time")),
-            recipient=_text(data.get("email")),
+            recipient=text_of(data.get("email")),
             metadata=metadata,
-            description=delivery_status or _text(data.get("comment")),
-            mta_response=_text(info.get("destination_response")),
-            user_agent=_text(info.get("user_agent")),
-            click_url=_text(data.get("url")),
+            description=delivery_status or text_of(data.get("comment")),
+            mta_response=text_of(info.get("destination_response")),
+            user_agent=text_of(info.get("user_agent")),
+            click_url=text_of(data.get("url")),
             esp_event=data,
         )
 
@@ -174,13 +175,4 @@ def _project(call: dict[str, Any]) -> str | None:
     """The id of the project that a call is about; None where it is about the account."""
     users = call.get("events_by_user")
     where = users[0] if isinstance(users, list) and users else call
-    return _text(_object(where).get("project_id"))
-
-
-def _object(value: Any) -> dict[str, Any]:
-    """A JSON object; PHP writes an empty one as an array."""
-    return value if isinstance(value, dict) else {}
-
-
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) and value else None
+    return text_of(object_of(where).get("project_id"))

@@ -1,57 +1,51 @@
-"""A message as MIME, for what Postal's ``send/message`` cannot express: https://apiv1.postalserver.io/controllers/send/raw
-
-Unlike ``send/message``, ``send/raw`` adds neither Date nor Message-ID.
-"""
+"""A message as MIME, for what an ESP's structured request cannot express. Pure ASCII: 7 bits pass every server."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from email import message_from_bytes
+from email.encoders import encode_base64
 from email.header import Header
-from email.message import EmailMessage
+from email.message import EmailMessage, Message
 from email.policy import SMTP
-from email.utils import formatdate, make_msgid
-from typing import Any
 
 from anymail.exceptions import AnymailSerializationError
+from anymail.mail.addresses import EmailAddress, parse_addresses
 from anymail.mail.attachments import Attachment
-from anymail.mail.message import Alternative, MailHeaders, OutgoingMail, merge_headers
+from anymail.mail.message import Alternative, OutgoingMail
 
-# Lines end in CRLF, which Postal looks for to find the end of the header; 7 bits pass every server.
+__all__ = ["ascii_list", "header_value", "mime"]
+
 _POLICY = SMTP.clone(cte_type="7bit")
+_ADDRESSES = frozenset({"cc", "sender", "to"})
 
 
-def mime(mail: OutgoingMail, headers: MailHeaders[str]) -> bytes:
-    """The complete message, without Bcc; ``headers`` take the place of what it would have of its own."""
-    own = {
-        "Date": formatdate(),
-        "From": _ascii(mail.from_email),
-        "To": _ascii(mail.to),
-        "Cc": _ascii(mail.cc),
-        "Reply-To": _ascii(mail.reply_to),
-        "Subject": mail.subject or "",
-        # Python's default for the domain would tell the host's name.
-        "Message-ID": make_msgid(domain=mail.from_email[0].domain) if mail.from_email else "",
-    }
-    fields = merge_headers(MailHeaders(own), headers)
-    head = "".join(f"{name}: {_encoded(name, value)}\r\n" for name, value in fields.items() if value)
+def mime(mail: OutgoingMail, headers: Iterable[tuple[str, str]]) -> bytes:
+    """The complete message: exactly these headers, and the body and attachments of ``mail``."""
+    head = "".join(f"{name}: {header_value(name, value, _POLICY.linesep)}{_POLICY.linesep}" for name, value in headers)
     try:
         return head.encode("ascii") + _content(mail).as_bytes()
     except UnicodeEncodeError as error:
         raise AnymailSerializationError(f"The message holds text that cannot be encoded: {error.reason}.") from error
 
 
-def _ascii(addresses: tuple[Any, ...]) -> str:
-    return ", ".join(address.ascii_address for address in addresses)
-
-
-def _encoded(name: str, value: str) -> str:
-    """A header's value in ASCII, folded."""
+def header_value(name: str, value: str, linesep: str = "") -> str:
+    """A header's value in ASCII: folded, or in one line without ``linesep``."""
+    if value.isascii() and not linesep:
+        return value
+    if name.lower() in _ADDRESSES and not value.isascii():
+        value = ascii_list(parse_addresses(value, name))
     try:
         # What is too long for the first line is not put on a second by leaving the first one empty.
-        return Header(value, None if value.isascii() else "utf-8", header_name=name).encode(linesep="\r\n").lstrip()
+        charset = None if value.isascii() else "utf-8"
+        return Header(value, charset, header_name=name).encode(linesep=linesep).lstrip()
     except UnicodeError as error:
         raise AnymailSerializationError(f"The header {name} holds text that cannot be encoded.") from error
+
+
+def ascii_list(addresses: Iterable[EmailAddress]) -> str:
+    """Addresses as one header value, in ASCII."""
+    return ", ".join(address.ascii_address for address in addresses)
 
 
 def _content(mail: OutgoingMail) -> EmailMessage:
@@ -89,11 +83,23 @@ def _attach(add: Callable[..., None], attachment: Attachment) -> None:
         "cid": f"<{attachment.content_id}>" if attachment.content_id else None,
     }
     if attachment.mimetype == "message/rfc822":
-        # RFC 2046, 5.2.1: in no other encoding than its own.
-        add(message_from_bytes(attachment.content), **described)
+        # RFC 2046, 5.2.1: not to be encoded as a whole.
+        add(_ascii_parts(message_from_bytes(attachment.content)), cte="7bit", **described)
     else:
         maintype, subtype, parameters = _type(attachment.content_type)
         add(attachment.content, maintype, subtype, params=parameters, **described)
+
+
+def _ascii_parts(message: Message) -> Message:
+    """The message itself, its 8-bit parts now in base64."""
+    for part in message.walk():
+        content = part.get_payload(decode=True)
+        encoding = part.get("Content-Transfer-Encoding", "8bit").lower()
+        if isinstance(content, bytes) and not content.isascii() and encoding in ("8bit", "binary"):
+            del part["Content-Transfer-Encoding"]
+            part.set_payload(content)
+            encode_base64(part)
+    return message
 
 
 def _type(content_type: str) -> tuple[str, str, dict[str, str]]:
