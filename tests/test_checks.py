@@ -44,6 +44,22 @@ def test_unknown_names_in_mailers() -> None:
     assert "OPTIONS" in identifiers["anymail.W004"]
 
 
+@pytest.mark.skipif(django.VERSION < (6, 1), reason="MAILERS came with Django 6.1")
+@pytest.mark.parametrize("options", [{"alias": "x"}, ["server_token"]])
+def test_options_that_django_refuses(options: Any) -> None:
+    mailers = {"default": {"BACKEND": PATH, "OPTIONS": options}}
+    assert [one for one, _ in found(checks.check_mailers, MAILERS=mailers, ANYMAIL=TOKEN)] == ["anymail.E001"]
+    assert found(checks.check_deployment, MAILERS=mailers, ANYMAIL=TOKEN) == []
+
+
+@pytest.mark.skipif(django.VERSION >= (6, 1), reason="MAILERS counts")
+def test_mailers_mean_nothing_to_an_older_django() -> None:
+    mailers = {"default": {"BACKEND": PATH, "OPTION": {}}}
+    assert (
+        found(checks.check_mailers, MAILERS=mailers, EMAIL_BACKEND="django.core.mail.backends.dummy.EmailBackend") == []
+    )
+
+
 @pytest.mark.parametrize(
     ("name", "hint"), [("POSTMARK_SERVER_TOKN", "POSTMARK_SERVER_TOKEN"), ("WEBHOOK_SECRETS", "WEBHOOK_SECRET")]
 )
@@ -56,6 +72,20 @@ def test_a_setting_that_nobody_reads(name: str, hint: str) -> None:
 @pytest.mark.parametrize("name", ["POSTMARK_SERVER_TOKEN", "RETRIES", "POSTMARK_RETRIES", "WEBHOOK_MAX_AGE"])
 def test_a_setting_that_somebody_reads(name: str) -> None:
     assert found(checks.check_settings, ANYMAIL={name: 1}) == []
+
+
+def test_a_default_that_no_message_has() -> None:
+    anymail = {"SEND_DEFAULTS": {"metdata": {}, "tags": ["a"]}, "POSTMARK_SEND_DEFAULTS": {"merge_headers": {}}}
+    found_now = found(checks.check_settings, ANYMAIL=anymail)
+    assert [one for one, _ in found_now] == ["anymail.W005"] * 2
+    assert "'metadata'" in found_now[0][1]
+
+
+@pytest.mark.parametrize("path", ["anymail.backends.postmrk.EmailBackend", "anymail.backends.postmark.Backend"])
+def test_a_backend_that_does_not_exist(path: str) -> None:
+    [(identifier, text)] = found(checks.check_mailers, **in_use(path))
+    assert identifier == "anymail.E001"
+    assert PATH in text
 
 
 def test_anymail_must_be_a_dict() -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from typing import Any
 
 from django.conf import settings
-from django.core import checks
+from django.core import checks, mail
 from django.core.checks import CheckMessage
 from django.core.exceptions import ImproperlyConfigured
 from django.urls import Resolver404, URLResolver, get_resolver
@@ -17,6 +18,7 @@ from django.utils.module_loading import import_string
 
 from anymail.conf import Options, setting_names
 from anymail.esps import REGISTRY, esp_class
+from anymail.mail.message import DEFAULTABLE
 
 _TAG = "anymail"
 
@@ -37,11 +39,23 @@ def check_settings(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     # A common setting may be set for one ESP, too.
     common = {name for name, field in setting_names(_common(), "").items() if field.metadata["common"]}
     known |= {f"{prefix}_{name}" for prefix in _prefixes() for name in common}
-    return [
+    unread: list[CheckMessage] = [
         checks.Warning(f'ANYMAIL["{name}"] is read by nobody.', hint=_hint(name, known), id="anymail.W001")
         for name in anymail
         if name not in known
     ]
+    no_defaults: list[CheckMessage] = [
+        checks.Warning(
+            f'ANYMAIL["{setting}"]["{name}"] is no attribute that can have a default.',
+            hint=_hint(name, set(DEFAULTABLE), str),
+            id="anymail.W005",
+        )
+        for setting, defaults in anymail.items()
+        if setting.endswith("SEND_DEFAULTS") and isinstance(defaults, dict)
+        for name in defaults
+        if name not in DEFAULTABLE
+    ]
+    return unread + no_defaults
 
 
 @checks.register(_TAG)
@@ -50,7 +64,7 @@ def check_webhooks(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     if not _webhooks_are_routed():
         return []
     found: list[CheckMessage] = []
-    for slug in {backend.esp.slug for _, backend, _ in _mailers()} & set(REGISTRY):
+    for slug in {backend.esp.slug for _, backend in _mailers()} & set(REGISTRY):
         for pattern in import_module(f"anymail.webhooks.{slug}").urlpatterns:
             if not str(pattern.name).startswith(slug):
                 continue  # an old name of the same view
@@ -71,13 +85,13 @@ def check_webhooks(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 def check_deployment(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     """Nothing that is for development is left on in production."""
     found: list[CheckMessage] = []
-    for alias, backend, options in _mailers():
+    for alias, backend in _mailers():
         name = f"MAILERS[{alias!r}]" if alias else "EMAIL_BACKEND"
         if backend.__module__ in ("anymail.backends.console", "anymail.backends.test") and alias in (None, "default"):
             found.append(checks.Error(f"{name} sends no mail: {backend.__module__}.", id="anymail.E004"))
         try:
-            made = backend(alias=alias, **options)
-        except ImproperlyConfigured:
+            made = _make(alias, backend)
+        except (ImproperlyConfigured, TypeError):
             continue
         if made.options.debug_api_requests:
             text = f"{name} prints every message: turn DEBUG_API_REQUESTS off."
@@ -85,48 +99,60 @@ def check_deployment(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     return found
 
 
-def _mailers() -> Iterator[tuple[str | None, Any, dict[str, Any]]]:
-    """The alias, backend class and options of each mailer that is Anymail's."""
+def _mailers() -> Iterator[tuple[str | None, Any]]:
+    """The alias and backend class of each mailer that is Anymail's."""
     from anymail.backends.base import AnymailBackend
 
-    mailers = getattr(settings, "MAILERS", None)
-    paths: list[tuple[str | None, Any, dict[str, Any]]]
-    if mailers is not None:
-        paths = [
-            (alias, one.get("BACKEND"), one.get("OPTIONS") or {})
-            for alias, one in mailers.items()
-            if isinstance(one, dict)
-        ]
-    else:
-        paths = [(None, settings.EMAIL_BACKEND, {})]
-    for alias, path, options in paths:
+    for alias, path in _paths().items():
         try:
             backend = import_string(path) if isinstance(path, str) else None
         except ImportError:
-            continue  # Django itself complains.
+            continue
         if isinstance(backend, type) and issubclass(backend, AnymailBackend):
-            yield alias, backend, options
+            yield alias, backend
+
+
+def _paths() -> dict[str | None, Any]:
+    """The path of each mailer's backend, by its alias; None is EMAIL_BACKEND's."""
+    # Before Django 6.1 MAILERS means nothing.
+    mailers = getattr(settings, "MAILERS", None) if hasattr(mail, "mailers") else None
+    if mailers is not None:
+        return {alias: one.get("BACKEND") for alias, one in mailers.items() if isinstance(one, dict)}
+    with warnings.catch_warnings():
+        # Django warns of its old settings itself; it need not blame this reading of them.
+        warnings.simplefilter("ignore")
+        return {None: settings.EMAIL_BACKEND}
+
+
+def _make(alias: str | None, backend: Any) -> Any:
+    """The backend as Django makes it. Raises ImproperlyConfigured, or TypeError for OPTIONS that are no dict."""
+    return backend() if alias is None else vars(mail)["mailers"][alias]
 
 
 def _mailer_errors() -> Iterator[CheckMessage]:
-    for alias, backend, options in _mailers():
+    backends = {f"anymail.backends.{slug}.EmailBackend" for slug in (*REGISTRY, "console", "sendinblue", "test")}
+    for path in _paths().values():
+        if isinstance(path, str) and path.startswith("anymail.") and path not in backends:
+            hint = _hint(path, backends, str)
+            yield checks.Error(f"There is no backend {path!r}.", hint=hint, id="anymail.E001")
+    for alias, backend in _mailers():
         try:
-            backend(alias=alias, **options)
-        except ImproperlyConfigured as error:
+            _make(alias, backend)
+        except (ImproperlyConfigured, TypeError) as error:
             yield checks.Error(str(error), id="anymail.E001")
 
 
 def _unknown_siblings() -> Iterator[CheckMessage]:
     """Django ignores a misspelt OPTIONS."""
-    for alias, one in getattr(settings, "MAILERS", {}).items():
+    for alias, one in (getattr(settings, "MAILERS", {}) if hasattr(mail, "mailers") else {}).items():
         for name in one if isinstance(one, dict) else ():
             if name not in ("BACKEND", "OPTIONS"):
                 hint = _hint(name, {"BACKEND", "OPTIONS"})
                 yield checks.Warning(f"MAILERS[{alias!r}][{name!r}] is read by nobody.", hint=hint, id="anymail.W004")
 
 
-def _hint(name: str, known: set[str]) -> str | None:
-    near = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.5)
+def _hint(name: str, known: set[str], spelling: Callable[[str], str] = str.upper) -> str | None:
+    near = difflib.get_close_matches(spelling(name), known, n=1, cutoff=0.5)
     return f"Did you mean {near[0]!r}?" if near else None
 
 

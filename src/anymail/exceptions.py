@@ -230,6 +230,10 @@ class AnymailImproperlyInstalled(AnymailConfigurationError, ImportError):
         super().__init__(
             f"The package {missing_package!r} is needed here and not installed: pip install 'anymail[{extra}]'."
         )
+        self._given = (missing_package, extra)
+
+    def __reduce__(self) -> Any:
+        return type(self), self._given
 
 
 class AnymailWarning(Warning):

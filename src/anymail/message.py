@@ -6,6 +6,7 @@ import datetime as dt
 import mimetypes
 from email.message import MIMEPart
 from email.mime.base import MIMEBase
+from email.mime.image import MIMEImage
 from email.utils import make_msgid
 from pathlib import Path
 from typing import Any
@@ -108,12 +109,11 @@ def attach_inline_image(
 ) -> str:
     """Attach image ``content`` inline; return its Content-ID without brackets. Works with any Django backend.
 
-    ``subtype`` ("png") is guessed from ``filename`` when not given. ``domain`` ends the Content-ID; it is
-    "inline" by default, so that the host's name stays at home.
+    ``subtype`` ("png") is guessed from ``filename``, else from ``content``, when not given. ``domain`` ends the
+    Content-ID; it is "inline" by default, so that the host's name stays at home.
     """
     if subtype is None:
-        guessed = mimetypes.guess_type(filename or "")[0] or "application/octet-stream"
-        maintype, _, subtype = guessed.partition("/")
+        maintype, _, subtype = _guessed_type(content, filename).partition("/")
     else:
         maintype = "image"
     content_id = make_msgid(idstring, domain or "inline")
@@ -130,3 +130,12 @@ def attach_inline_image(
         part.add_header("Content-ID", content_id)
     message.attach(part)
     return content_id[1:-1]
+
+
+def _guessed_type(content: bytes, filename: str | None) -> str:
+    if guessed := mimetypes.guess_type(filename or "")[0]:
+        return guessed
+    try:
+        return MIMEImage(content).get_content_type()
+    except TypeError:  # none of the kinds that Python knows
+        return "application/octet-stream"

@@ -25,6 +25,7 @@ from anymail.exceptions import (
     AnymailUnsupportedFeature,
 )
 from anymail.message import AnymailMessage
+from anymail.signals import pre_send
 from support import message
 
 PATH = "anymail.backends.postmark.EmailBackend"
@@ -103,6 +104,7 @@ class TestSending:
         ):
             assert part in text
         assert "hush" not in text + repr(raised.value) + repr(raised.value.__dict__)
+        assert raised.value.payload.url.startswith(server.url)
 
 
 class TestOptions:
@@ -134,6 +136,19 @@ class TestFailSilently:
         with pytest.warns(AnymailDeprecationWarning, match="fail_silently"):
             backend = EmailBackend(fail_silently=True, server_token="x", api_url=server.url)
         assert backend.send_messages([message(tags=["a", "b"]), message()]) == 1
+
+    @pytest.mark.filterwarnings("ignore:fail_silently")
+    def test_it_does_not_hide_a_receivers_mistake(self, server: LoopbackServer) -> None:
+        def broken(**kwargs: Any) -> None:
+            raise KeyError("no such template")
+
+        backend = EmailBackend(fail_silently=True, server_token="x", api_url=server.url)
+        pre_send.connect(broken)
+        try:
+            with pytest.raises(KeyError):
+                backend.send_messages([message()])
+        finally:
+            pre_send.disconnect(broken)
 
     def test_without_it_the_error_is_raised(self, server: LoopbackServer) -> None:
         with warnings.catch_warnings():
@@ -198,6 +213,14 @@ class TestForTestsAndDevelopment:
         assert mail.outbox == [one]
         statuses = one.anymail_status.recipients
         assert (statuses["ana@example.net"].status, statuses["rejected@example.net"]) == ("sent", (None, "rejected"))
+
+    def test_the_test_backend_keeps_what_a_generator_makes(self) -> None:
+        from anymail.backends.test import EmailBackend as TestBackend
+
+        mail.outbox = []
+        assert TestBackend().send_messages(message(subject=str(number)) for number in range(3)) == 3
+        assert asyncio.run(TestBackend().asend_messages(message(subject=str(number)) for number in range(3, 5))) == 2
+        assert [one.subject for one in mail.outbox] == ["0", "1", "2", "3", "4"]
 
     def test_the_console_backend(self, capsys: pytest.CaptureFixture[str]) -> None:
         from anymail.backends.console import EmailBackend as ConsoleBackend

@@ -19,6 +19,7 @@ from anymail.esps.base import ESP, Coalescing
 from anymail.exceptions import (
     AnymailAPIError,
     AnymailCancelSend,
+    AnymailImproperlyInstalled,
     AnymailInvalidAddress,
     AnymailRecipientsRefused,
     AnymailSerializationError,
@@ -456,3 +457,5 @@ def test_an_error_can_be_pickled(send: Any, server: Server) -> None:
     assert isinstance(again, AnymailAPIError)
     assert (again.sent, again.category, again.status_code) == (False, "invalid", 422)
     assert "No such template" in str(again)
+    missing = AnymailImproperlyInstalled("botocore", "amazon-ses")
+    assert str(pickle.loads(pickle.dumps(missing))) == str(missing)

@@ -42,6 +42,10 @@ class TestDefaults:
         assert (one.tags, one.track_opens, one.metadata) == (("shop",), True, {"a": 1})
         assert (one.template_id, one.subject) == ("t", "S")
 
+    def test_merge_headers_are_the_messages_own(self) -> None:
+        one = with_defaults({"merge_headers": {"ana@example.net": {"X-A": "1"}}})
+        assert (one.batch, one.merge_headers) == (False, {})
+
     def test_none_removes_the_default(self) -> None:
         defaults = {"tags": ["shop"], "track_opens": True, "metadata": {"a": 1}, "bcc": ["x@example.com"]}
         one = with_defaults(defaults, tags=None, track_opens=None, metadata=None, bcc=None)
@@ -73,6 +77,18 @@ class TestDefaults:
             merge_data={"ana@example.net": {"b": 2}},
         )
         assert one.merge_data == {"ana@example.net": {"a": 1, "b": 2}, "bo@example.org": {"c": 1}}
+
+    def test_a_merge_field_replaces_its_default_whole(self) -> None:
+        one = with_defaults(
+            {"merge_data": {"ana@example.net": {"order": {"id": 1, "size": "L"}, "shop": "S"}}},
+            merge_data={"ana@example.net": {"order": {"id": 2}}},
+        )
+        assert one.merge_data == {"ana@example.net": {"order": {"id": 2}, "shop": "S"}}
+
+    @pytest.mark.parametrize("name", ["metadata", "merge_global_data", "merge_data", "merge_metadata", "esp_extra"])
+    def test_what_is_no_dict_is_named(self, name: str) -> None:
+        with pytest.raises(AnymailSerializationError, match=f"{name} is of type str"):
+            with_defaults({name: {"a": {}}}, **{name: "x"})
 
     def test_esp_extra_is_merged_deep(self) -> None:
         one = with_defaults({"esp_extra": {"o": {"a": 1, "b": 1}, "p": 1}}, esp_extra={"o": {"b": 2}})
@@ -205,6 +221,9 @@ class TestBodies:
         one = mail(body="", alternatives=[("text", "text/plain"), ("<p>", "text/html"), ("<amp>", "text/x-amp-html")])
         assert (one.text, one.html, one.amp, one.alternatives) == ("text", "<p>", "<amp>", ())
 
+    def test_a_type_may_have_parameters_and_any_case(self) -> None:
+        assert mail(alternatives=[("<p>", "TEXT/HTML; charset=utf-8")]).html == "<p>"
+
     def test_a_further_one_is_an_alternative(self) -> None:
         one = mail(html="<p>", alternatives=[("<p>2", "text/html"), (b"\1", "image/png"), ("other", "text/plain")])
         assert [alternative.mimetype for alternative in one.alternatives] == ["image/png", "text/plain", "text/html"]
@@ -268,6 +287,17 @@ class TestAttachments:
         assert one.mimetype == "message/rfc822"
         assert b"Subject: Inner" in one.content
 
+    @pytest.mark.parametrize("forwarded", ["django", "python"])
+    def test_a_message_itself(self, forwarded: str) -> None:
+        python = PythonMessage()
+        python["From"], python["Subject"] = "a@example.com", "Inner"
+        python.set_content("inside")
+        one = self.read(
+            python if forwarded == "python" else EmailMessage("Inner", "inside", "a@example.com", ["b@c.de"])
+        )
+        assert one.mimetype == "message/rfc822"
+        assert b"Subject: Inner" in one.content
+
     @pytest.mark.parametrize("item", [7, "a.txt", ("a", "b"), ("a.txt", 7, "text/plain")])
     def test_what_is_none(self, item: Any) -> None:
         with pytest.raises(AnymailSerializationError, match=r"attachments\[0\]"):
@@ -287,6 +317,14 @@ class TestAttachments:
         assert second.endswith("@example.com")
         assert first.endswith("@inline")
         assert f"<{first}>" in made.message().as_string()
+
+    @pytest.mark.parametrize(
+        ("content", "mimetype"), [(PNG, "image/png"), (b"GIF89a", "image/gif"), (b"?", "application/octet-stream")]
+    )
+    def test_inline_images_without_a_name(self, content: bytes, mimetype: str) -> None:
+        made = message()
+        attach_inline_image(made, content)
+        assert outgoing_mail(made).attachments[0].mimetype == mimetype
 
 
 class TestSendAt:

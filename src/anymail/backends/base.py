@@ -14,7 +14,7 @@ from anymail.conf import SendOptions, load
 from anymail.delivery.engine import Delivery
 from anymail.delivery.report import SendReport
 from anymail.esps.base import ESP
-from anymail.exceptions import AnymailDeprecationWarning
+from anymail.exceptions import AnymailDeprecationWarning, AnymailError
 
 __all__ = ["AnymailBackend"]
 
@@ -78,8 +78,9 @@ class AnymailBackend(BaseEmailBackend):
         return self._conclude(await self._delivery.asend_messages(email_messages))
 
     def _conclude(self, report: SendReport) -> int:
-        if report.failed and not self.fail_silently:
-            error = report.failed[0][1]
-            error.report = report  # type: ignore[attr-defined]
-            raise error
+        for _, error in report.failed:
+            # Silence is for mail that cannot be sent, not for a project's own mistakes.
+            if not (self.fail_silently and isinstance(error, AnymailError)):
+                error.report = report  # type: ignore[attr-defined]
+                raise error
         return report.sent_count

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 from typing import Any
 
 from django.core import mail as django_mail
+from django.core.mail import EmailMessage
 
 from anymail.backends.base import AnymailBackend
 from anymail.conf import SendOptions
@@ -52,6 +54,12 @@ class EmailBackend(AnymailBackend):
     """Behaves as an ESP's backend, signals, statuses and errors included; the messages go to ``mail.outbox``."""
 
     esp = TestESP
+
+    def send_messages(self, email_messages: Iterable[EmailMessage]) -> int:
+        return super().send_messages(list(email_messages))  # a report does not keep what a generator made
+
+    async def asend_messages(self, email_messages: Iterable[EmailMessage]) -> int:
+        return await super().asend_messages(list(email_messages))
 
     def _conclude(self, report: SendReport) -> int:
         outbox: list[Any] = django_mail.__dict__.setdefault("outbox", [])

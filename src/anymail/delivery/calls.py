@@ -70,6 +70,7 @@ class Caller:
     def run(self, flow: Flow[T]) -> tuple[T, Response | None]:
         """Drive a flow to its end; return its result and the last answer it got. What it raises is raised."""
         response: Response | None = None
+        request: Request | None = None
         try:
             request = next(flow)
             while True:
@@ -83,11 +84,13 @@ class Caller:
             return finished.value, response
         except AnymailAPIError as error:
             error.response = error.response or response
+            error.payload = error.payload or request
             raise
 
     async def arun(self, flow: Flow[T]) -> tuple[T, Response | None]:
         """``run``, asynchronously."""
         response: Response | None = None
+        request: Request | None = None
         try:
             request = next(flow)
             while True:
@@ -101,6 +104,7 @@ class Caller:
             return finished.value, response
         except AnymailAPIError as error:
             error.response = error.response or response
+            error.payload = error.payload or request
             raise
 
     def _call(self, request: Request) -> Outcome:

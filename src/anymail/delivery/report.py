@@ -11,7 +11,8 @@ from django.core.mail import EmailMessage
 
 @dataclass
 class SendReport:
-    """The account of one ``send_messages``: every message that it began on is in exactly one of the three.
+    """The account of one ``send_messages``: every message is in exactly one of the three, but for those that were
+    cancelled or have no recipients.
 
     A message is kept alive here only if it failed or was not attempted; ``sent`` lists those that somebody else
     still holds, so that a generator of messages runs in bounded memory. ``sent_count`` counts them all.

@@ -59,9 +59,11 @@ def attachment(item: Any, where: str) -> Attachment:
     Raises AnymailSerializationError for what is not an attachment, AnymailInvalidValue for control
     characters in its name, type or Content-ID.
     """
-    if isinstance(item, email.message.Message):
+    # Python's EmailMessage serves for a part, too; only a message has a sender.
+    is_message = isinstance(item, email.message.EmailMessage) and "From" in item
+    if isinstance(item, email.message.Message) and not is_message:
         read = _from_mime(item)
-    elif isinstance(item, DjangoMessage):
+    elif is_message or isinstance(item, DjangoMessage):
         read = _from_parts("", item, "message/rfc822", where)
     else:
         try:

@@ -139,7 +139,12 @@ def outgoing_mail(
 # How an attribute of the message and its default combine; any other attribute of the message replaces it.
 _JOINED = frozenset({"to", "cc", "bcc", "reply_to", "tags", "attachments", "alternatives"})
 _MERGED = frozenset({"metadata", "merge_global_data", "extra_headers"})
-_MERGED_DEEP = frozenset({"merge_data", "merge_metadata", "esp_extra"})
+_MERGED_PER_RECIPIENT = frozenset({"merge_data", "merge_metadata"})
+#: What SEND_DEFAULTS may hold.
+DEFAULTABLE = _JOINED | _MERGED | _MERGED_PER_RECIPIENT | {
+    "body", "envelope_sender", "esp_extra", "from_email", "send_at", "subject", "template_id", "track_clicks",
+    "track_opens",
+}  # fmt: skip
 # Django's messages always have these; empty means never set.
 _ALWAYS_SET = frozenset({"subject", "body"})
 
@@ -155,7 +160,7 @@ class _Normaliser:
     def value(self, name: str) -> Any:
         """The attribute as it is in force: None when there is none."""
         own = getattr(self.message, name, _UNSET)
-        if name not in self.defaults:
+        if name not in self.defaults or name not in DEFAULTABLE:
             return None if own is _UNSET else own
         if own is _UNSET or (name in _ALWAYS_SET and own == ""):
             return self.defaults[name]
@@ -165,9 +170,11 @@ class _Normaliser:
         if name in _JOINED:
             return [*self._listed(name, default), *self._listed(name, own)]
         if name in _MERGED:
-            return {**default, **own}
-        if name in _MERGED_DEEP:
-            return deep_merge(default, own)
+            return {**self._dict(name, default), **self._dict(name, own)}
+        if name in _MERGED_PER_RECIPIENT:
+            return _merge_per_recipient(self._dict(name, default), self._dict(name, own))
+        if name == "esp_extra":
+            return deep_merge(self._dict(name, default), self._dict(name, own))
         return own
 
     def mail(self) -> OutgoingMail:
@@ -340,8 +347,17 @@ class _Normaliser:
         if body:
             place(body, f"text/{getattr(self.message, 'content_subtype', 'plain')}")
         for content, mimetype in self._listed("alternatives", self.value("alternatives")):
-            place(content, force_text(mimetype))
+            place(content, force_text(mimetype).partition(";")[0].strip().lower())
         return bodies.get("text/plain", ""), bodies.get("text/html", ""), bodies.get("text/x-amp-html"), tuple(others)
+
+
+def _merge_per_recipient(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """``over`` laid on ``base``, one level deep."""
+    merged = dict(base)
+    for key, value in over.items():
+        below = merged.get(key)
+        merged[key] = {**below, **value} if isinstance(below, Mapping) and isinstance(value, Mapping) else value
+    return merged
 
 
 _BODY_SLOTS = frozenset({"text/plain", "text/html", "text/x-amp-html"})
