@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import pickle
 import re
 from typing import Any
 
@@ -146,6 +148,12 @@ class TestSecrets:
             str([options.api_key]),
         ):
             assert "hush" not in shown
+
+    def test_are_copied_but_never_pickled(self) -> None:
+        hushed = Secret("hush")
+        assert copy.deepcopy([hushed]) == [hushed]
+        with pytest.raises(TypeError, match="cannot be pickled"):
+            pickle.dumps(hushed)
 
     def test_are_equal_by_value(self) -> None:
         assert Secret("a") == Secret("a") != Secret("b")

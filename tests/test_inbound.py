@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import io
+import time
 from email.message import EmailMessage
 from typing import Any
 
@@ -265,6 +266,8 @@ SAFE: dict[str | None, str] = {
     "photo\u202egnp.exe": "photognp.exe",
     " . ": "attachment",
     "x" * 5_000 + ".pdf": "x" * 251 + ".pdf",
+    "NUL .txt": "_NUL .txt",
+    "conin$": "_conin$",
 }
 
 
@@ -450,3 +453,9 @@ def test_it_is_pythons_message() -> None:
     assert message.get_body(("plain",)) is not None
     assert [part.get_content_type() for part in message.iter_attachments()] == ["text/csv", "message/rfc822"]
     assert b"Subject: =?utf-8?b?" in message.as_bytes()
+
+
+def test_a_subject_of_very_many_encoded_words_is_read_in_good_time() -> None:
+    begun = time.perf_counter()
+    assert PARSE(b"Subject: " + b"=?utf-8?q?a?= " * 70_000 + b"\n\n").subject
+    assert time.perf_counter() - begun < 2

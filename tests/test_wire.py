@@ -163,3 +163,8 @@ def test_base64_in_pieces_is_base64(content: bytes) -> None:
     encoded = Base64(content)
     assert b"".join(encoded) == b64encode(content)
     assert len(encoded) == len(b64encode(content))
+
+
+def test_an_answer_nested_too_deeply_is_not_json() -> None:
+    with pytest.raises(ValueError, match="nested"):
+        Response(400, {}, b"[" * 200_000).json()

@@ -7,7 +7,7 @@ import difflib
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any, NoReturn, Self, TypeVar
 
 from django.conf import settings
 from django.core.signals import setting_changed
@@ -52,6 +52,15 @@ class Secret:
     def __repr__(self) -> str:
         return "Secret('…')"
 
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Self:
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("A Secret cannot be pickled: it would stand there for all to read.")
+
 
 def option(
     doc: str,
@@ -88,7 +97,18 @@ def _secrets(value: Any) -> tuple[Secret, ...]:
     if value is None:
         return ()
     values = value if isinstance(value, (list, tuple)) else [value]
+    if not values:
+        raise ValueError("it is empty")
     return tuple(Secret(item) for item in values)
+
+
+def _credentials(value: Any) -> tuple[Secret, ...]:
+    found = _secrets(value)
+    for one in found:
+        user, colon, password = one.reveal().partition(":")
+        if not (colon and user and password):
+            raise ValueError('"user:password" is needed')
+    return found
 
 
 def optional(convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -205,8 +225,10 @@ class SendOptions(Options):
 class WebhookOptions(Options):
     """What can be set for webhooks, whatever the ESP."""
 
-    webhook_secret: tuple[Secret, ...] = secrets(
+    webhook_secret: tuple[Secret, ...] = option(
         '`"user:password"` that webhook URLs carry as HTTP basic auth, or a list of them.',
+        default=(),
+        convert=_credentials,
         common=True,
         aliases=["basic_auth"],
     )

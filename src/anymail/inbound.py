@@ -41,7 +41,7 @@ _ENCODED_WORD = re.compile(r"=\?[^?\s]+\?[bBqQ]\?[^?\s]*\?=")
 _LINE_BREAKS = re.compile(r"[\r\n]+[ \t]*")
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 # What Windows takes for a device, whatever its extension.
-_RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(?:\.|$)")
+_RESERVED = re.compile(r"(?i)(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³]) *(?:\.|$)")
 
 
 class AnymailInboundLimitError(ValueError):
@@ -417,7 +417,8 @@ def _unfolded(value: Any) -> str:
 
 def _decoded(text: str) -> str:
     """RFC 2047 encoded-words as text."""
-    if "=?" not in text:
+    # Python's decoder is not linear.
+    if not 0 < text.count("=?") <= MAX_STRUCTURED:
         return text
     try:
         return _LINE_BREAKS.sub(" ", str(make_header(decode_header(text))))

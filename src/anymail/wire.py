@@ -225,7 +225,10 @@ class Response:
 
     def json(self) -> Any:
         """The content read as JSON. Raises ValueError when it is not."""
-        return json.loads(self.content)
+        try:
+            return json.loads(self.content)
+        except RecursionError:
+            raise ValueError("it is nested too deeply") from None
 
     def __repr__(self) -> str:
         return f"<Response {self.status_code} {self.reason}".rstrip() + f", {len(self.content)} bytes>"

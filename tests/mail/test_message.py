@@ -221,6 +221,10 @@ class TestBodies:
         one = mail(body="", alternatives=[("text", "text/plain"), ("<p>", "text/html"), ("<amp>", "text/x-amp-html")])
         assert (one.text, one.html, one.amp, one.alternatives) == ("text", "<p>", "<amp>", ())
 
+    def test_another_type_keeps_its_parameters(self) -> None:
+        [invite] = mail(alternatives=[("BEGIN", "text/calendar; method=REQUEST")]).alternatives
+        assert invite.mimetype == "text/calendar; method=REQUEST"
+
     def test_a_type_may_have_parameters_and_any_case(self) -> None:
         assert mail(alternatives=[("<p>", "TEXT/HTML; charset=utf-8")]).html == "<p>"
 

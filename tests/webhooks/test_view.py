@@ -10,7 +10,9 @@ from unittest import mock
 
 import pytest
 from django.core.cache import cache
+from django.core.exceptions import PermissionDenied, SuspiciousFileOperation
 from django.core.signals import got_request_exception
+from django.http import Http404
 from django.test import AsyncClient, Client, RequestFactory, override_settings
 
 from anymail.exceptions import AnymailConfigurationError, AnymailInsecureWebhookWarning
@@ -85,7 +87,7 @@ class TestBasicAuth:
         assert (response.status_code, response.content) == (400, b"Bad request.")
         assert events == []
 
-    @pytest.mark.parametrize("secret", ["", " ", [""], ["user:pass", ""]])
+    @pytest.mark.parametrize("secret", ["", " ", [], [""], ["user:pass", ""], ":", "user:", ":pass", "userpass"])
     def test_an_empty_secret_is_a_configuration_error(self, client: Client, secret: Any) -> None:
         with (
             override_settings(ANYMAIL={"WEBHOOK_SECRET": secret}),
@@ -103,6 +105,16 @@ class TestBasicAuth:
         view = PostmarkTrackingWebhookView.as_view(webhook_secret="other:pass")
         request = RequestFactory().post("/x/", DELIVERED, "application/json", headers=basic("other:pass"))
         assert view(request).status_code == 200
+        assert len(events) == 1
+
+    def test_of_a_subclass(self, events: list[Any]) -> None:
+        class OwnView(PostmarkTrackingWebhookView):
+            webhook_secret = "own:pass"
+
+        request = RequestFactory().post("/x/", DELIVERED, "application/json", headers=basic("own:wrong"))
+        assert OwnView.as_view()(request).status_code == 400
+        request = RequestFactory().post("/x/", DELIVERED, "application/json", headers=basic("own:pass"))
+        assert OwnView.as_view()(request).status_code == 200
         assert len(events) == 1
 
     @override_settings(ANYMAIL=SECRET)
@@ -168,8 +180,52 @@ class TestBodies:
         assert response.status_code == 400
         assert events == []
 
+    @pytest.mark.parametrize("charset", ["hex", "rot13", "idna", "undefined"])
+    @pytest.mark.parametrize("url", [URL, "/anymail/mailgun/inbound/", "/anymail/mandrill/"])
+    @override_settings(ANYMAIL={**SECRET, "MAILGUN_API_KEY": "key", "MANDRILL_WEBHOOK_KEY": "key"})
+    def test_forms_in_what_is_no_charset(self, client: Client, url: str, charset: str) -> None:
+        body = b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\nv\r\n--x--\r\n'
+        content_type = f"multipart/form-data; charset={charset}; boundary=x"
+        response = client.generic("POST", url, body, content_type, headers=basic("user:pass"))
+        assert (response.status_code, response.content) == (400, b"Bad request.")
+
+    @pytest.mark.parametrize("body", [DELIVERED, b"--x--"])
+    @override_settings(ANYMAIL=SECRET)
+    def test_json_that_is_called_a_form(self, client: Client, events: list[Any], body: bytes) -> None:
+        call = Call(URL, body, basic("user:pass"), content_type="multipart/form-data; boundary=x")
+        assert call.post(client).status_code == 400
+        assert events == []
+
 
 class TestReceivers:
+    @pytest.mark.parametrize("error", [SuspiciousFileOperation(), PermissionDenied(), Http404()])
+    @override_settings(ANYMAIL=SECRET)
+    def test_what_is_a_clients_error_to_django_is_retried(self, client: Client, error: Exception) -> None:
+        def receive(sender: Any, **kwargs: Any) -> None:
+            raise error
+
+        client.raise_request_exception = False
+        tracking.connect(receive)
+        try:
+            assert AUTHENTIC.post(client).status_code == 500
+        finally:
+            tracking.disconnect(receive)
+
+    def test_a_process_that_ends_in_a_receiver_leaves_the_call_to_the_next(self, events: list[Any]) -> None:
+        def receive(sender: Any, **kwargs: Any) -> None:
+            raise SystemExit(1)
+
+        view, body = Batch.view(signed=True), [{"to": "a@example.com"}]
+        tracking.connect(receive)
+        try:
+            with pytest.raises(SystemExit):
+                Batch.post(view, body)
+        finally:
+            tracking.disconnect(receive)
+        events.clear()
+        assert Batch.post(view, body).status_code == 200
+        assert len(events) == 1
+
     @override_settings(ANYMAIL=SECRET)
     def test_what_they_raise_is_raised_on(self, client: Client, failing: Any) -> None:
         failing.on = {"ana@example.net"}

@@ -58,7 +58,7 @@ class OutgoingMail:
     from_is_default: bool = False
     to: tuple[EmailAddress, ...] = ()
     cc: tuple[EmailAddress, ...] = ()
-    bcc: tuple[EmailAddress, ...] = ()
+    bcc: tuple[EmailAddress, ...] = field(default=(), repr=False)
     reply_to: tuple[EmailAddress, ...] = ()
     envelope_sender: EmailAddress | None = None
     #: A To header that differs from the recipients.
@@ -347,7 +347,9 @@ class _Normaliser:
         if body:
             place(body, f"text/{getattr(self.message, 'content_subtype', 'plain')}")
         for content, mimetype in self._listed("alternatives", self.value("alternatives")):
-            place(content, force_text(mimetype).partition(";")[0].strip().lower())
+            text_type = force_text(mimetype)
+            bare = text_type.partition(";")[0].strip().lower()
+            place(content, bare if bare in _BODY_SLOTS else text_type)
         return bodies.get("text/plain", ""), bodies.get("text/html", ""), bodies.get("text/x-amp-html"), tuple(others)
 
 

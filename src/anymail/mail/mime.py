@@ -9,10 +9,11 @@ from email.header import Header
 from email.message import EmailMessage, Message
 from email.policy import SMTP
 
-from anymail.exceptions import AnymailSerializationError
+from anymail.exceptions import AnymailInvalidValue, AnymailSerializationError
 from anymail.mail.addresses import EmailAddress, parse_addresses
 from anymail.mail.attachments import Attachment
 from anymail.mail.message import Alternative, OutgoingMail
+from anymail.mail.text import refuse_controls
 
 __all__ = ["ascii_list", "header_value", "mime"]
 
@@ -77,8 +78,10 @@ def _add_alternative(root: EmailMessage, alternative: Alternative) -> None:
 
 
 def _attach(add: Callable[..., None], attachment: Attachment) -> None:
+    if "=?" in attachment.content_id:
+        raise AnymailInvalidValue(f"The Content-ID {attachment.content_id!r} would be read as an encoded-word.")
     described = {
-        "filename": attachment.name or None,
+        "filename": _parameter(attachment.name) or None,
         "disposition": "inline" if attachment.inline else "attachment",
         "cid": f"<{attachment.content_id}>" if attachment.content_id else None,
     }
@@ -102,7 +105,19 @@ def _ascii_parts(message: Message) -> Message:
     return message
 
 
-def _type(content_type: str) -> tuple[str, str, dict[str, str]]:
+Parameter = str | tuple[str, str, str]
+
+
+def _type(content_type: str) -> tuple[str, str, dict[str, Parameter]]:
     parsed = EmailMessage(_POLICY)
     parsed["Content-Type"] = content_type
-    return parsed.get_content_maintype(), parsed.get_content_subtype(), dict(parsed["Content-Type"].params)
+    given = parsed["Content-Type"].params
+    for value in given.values():
+        refuse_controls(value, "A parameter of a content type")
+    parameters = {name: _parameter(value) for name, value in given.items()}
+    return parsed.get_content_maintype(), parsed.get_content_subtype(), parameters
+
+
+def _parameter(value: str) -> Parameter:
+    """A header's parameter, so that Python decodes no encoded-word in it: that may hold line breaks."""
+    return ("utf-8", "", value) if "=?" in value else value

@@ -11,9 +11,9 @@ from secrets import token_hex
 from typing import Any, ClassVar
 
 from django.contrib.auth.decorators import login_not_required
-from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
+from django.core.exceptions import BadRequest, PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.core.signals import got_request_exception
-from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.http import Http404, HttpRequest, HttpResponse, RawPostDataException
 from django.http.multipartparser import MultiPartParserError
 from django.urls import URLPattern, path
 from django.utils.decorators import method_decorator
@@ -41,7 +41,11 @@ logger = logging.getLogger("anymail.webhooks")
 
 # How long a handled call is remembered: longer than any ESP goes on sending it again.
 _MEMORY_SECONDS = 24 * 3600
+# How long a call that is being handled keeps an equal one away: a process that was killed meanwhile blocks no longer.
+_LEASE_SECONDS = 600
 _UNSET: Any = object()
+# What Django answers with an error of the client's, on which no ESP tries again.
+_NO_RETRY = (BadRequest, Http404, MultiPartParserError, PermissionDenied, SuspiciousOperation)
 
 
 def _plain(status: int, text: str) -> HttpResponse:
@@ -63,7 +67,8 @@ class AnymailWebhookView(View):
         # as_view() takes only the names of class attributes.
         for field in fields(cls.webhook_class.Options):
             for name in (field.name, *field.metadata["aliases"]):
-                setattr(cls, name, _UNSET)
+                if not hasattr(cls, name):
+                    setattr(cls, name, _UNSET)
 
     def __init__(self, **options: Any) -> None:
         super().__init__()
@@ -77,23 +82,9 @@ class AnymailWebhookView(View):
     def webhook(self) -> Webhook[Any]:
         """The webhook with its options. Raises AnymailConfigurationError."""
         cls = self.webhook_class
-        return cls(load(cls.Options, cls.prefixes or (cls.slug.upper(),), self._given))
-
-    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        try:
-            return super().dispatch(request, *args, **kwargs)
-        except RequestDataTooBig:
-            logger.error(
-                "A %s webhook call was refused because it is larger than DATA_UPLOAD_MAX_MEMORY_SIZE: raise that "
-                "setting, or large messages are lost.", self.esp_name,
-            )  # fmt: skip
-            return _plain(self.webhook_class.too_large_status, "Too large.")
-        except AnymailWebhookValidationFailure as error:
-            logger.warning("A %s webhook call to %s was refused: %s", self.esp_name, request.path, error)
-            return _plain(400, "Bad request.")
-        except (SuspiciousOperation, MultiPartParserError) as error:
-            logger.warning("A %s webhook call cannot be read: %s", self.esp_name, type(error).__name__)
-            return _plain(400, "Bad request.")
+        names = [name for field in fields(cls.Options) for name in (field.name, *field.metadata["aliases"])]
+        own = {name: getattr(self, name) for name in names if getattr(self, name) is not _UNSET}
+        return cls(load(cls.Options, cls.prefixes or (cls.slug.upper(),), {**own, **self._given}))
 
     def head(self, request: HttpRequest) -> HttpResponse:
         """ESPs probe a URL before they use it."""
@@ -101,16 +92,29 @@ class AnymailWebhookView(View):
 
     def post(self, request: HttpRequest) -> HttpResponse:
         webhook = self.webhook()
-        if webhook.awaits_challenge and webhook.options.webhook_secret and "Authorization" not in request.headers:
-            challenge = _plain(401, "Unauthorized.")
-            challenge["WWW-Authenticate"] = 'Basic realm="Anymail webhooks"'
-            return challenge
-        self._authenticate(webhook, request)
-        token = webhook.verify(request)
-        errors = self._handle(webhook, request, token)
+        try:
+            _check_charset(request)
+            if webhook.awaits_challenge and webhook.options.webhook_secret and "Authorization" not in request.headers:
+                challenge = _plain(401, "Unauthorized.")
+                challenge["WWW-Authenticate"] = 'Basic realm="Anymail webhooks"'
+                return challenge
+            self._authenticate(webhook, request)
+            errors = self._handle(webhook, request, webhook.verify(request))
+        except RequestDataTooBig:
+            logger.error(
+                "A %s webhook call was refused because it is larger than DATA_UPLOAD_MAX_MEMORY_SIZE: raise that "
+                "setting, or large messages are lost.", self.esp_name,
+            )  # fmt: skip
+            return _plain(webhook.too_large_status, "Too large.")
+        except AnymailWebhookValidationFailure as error:
+            logger.warning("A %s webhook call to %s was refused: %s", self.esp_name, request.path, error)
+            return _plain(400, "Bad request.")
+        except (SuspiciousOperation, MultiPartParserError, RawPostDataException) as error:
+            logger.warning("A %s webhook call cannot be read: %s", self.esp_name, type(error).__name__)
+            return _plain(400, "Bad request.")
         if not errors:
             return HttpResponse()
-        if webhook.retry_status == 500:
+        if webhook.retry_status == 500 and not isinstance(errors[0], _NO_RETRY):
             raise errors[0]
         try:
             raise errors[0]
@@ -149,13 +153,19 @@ class AnymailWebhookView(View):
         attempt = token_hex(16)
         for index, event in enumerate(self._events(webhook, request, errors)):
             key = f"{digest}:{index}"
-            if memory.claim(key, attempt, _MEMORY_SECONDS) != attempt:
+            if memory.claim(key, attempt, _LEASE_SECONDS) != attempt:
                 continue
-            failed = self._send(event)
+            try:
+                failed = self._send(event)
+            except BaseException:
+                # The server ends this process, say for a timeout: the call is to come again.
+                memory.forget(key)
+                raise
             if failed:
                 memory.forget(key)
                 errors.extend(failed)
             else:
+                memory.keep(key, attempt, _MEMORY_SECONDS)
                 handled.append(key)
         # Without a signature an equal call may be a new one: only the rest of a half-handled call is remembered.
         if not errors and not webhook.signature_configured:
@@ -205,6 +215,14 @@ def webhook_path(view: type[AnymailWebhookView], kind: str) -> URLPattern:
     """The route of a view: ``<esp>/<kind>/``, named ``<esp>_<kind>_webhook``."""
     slug = view.webhook_class.slug
     return path(f"{slug}/{kind}/", view.as_view(), name=f"{slug}_{kind}_webhook")
+
+
+def _check_charset(request: HttpRequest) -> None:
+    """Refuse a form in what Python has under a charset's name and is none, like "hex": Django fails on it."""
+    try:
+        b"x".decode(request.encoding or "utf-8", "replace")
+    except (LookupError, UnicodeError):
+        raise AnymailWebhookValidationFailure("its charset is none that text can have.") from None
 
 
 def _digest(request: HttpRequest) -> str:

@@ -18,6 +18,9 @@ class Seen(Protocol):
     def claim(self, key: str, value: str, seconds: float) -> str:
         """Remember ``value`` under ``key``, unless another was there first: return the first."""
 
+    def keep(self, key: str, value: str, seconds: float) -> None:
+        """Remember ``value`` under ``key`` from now on, whatever was there."""
+
     def forget(self, key: str) -> None: ...
 
 
@@ -35,11 +38,18 @@ class ProcessMemory:
             found = self._entries.get(key)
             if found is not None and found[1] > now:
                 return found[0]
-            self._entries[key] = (value, now + seconds)
-            self._entries.move_to_end(key)
-            while len(self._entries) > self._most:
-                self._entries.popitem(last=False)
+            self._keep(key, value, now + seconds)
             return value
+
+    def keep(self, key: str, value: str, seconds: float) -> None:
+        with self._lock:
+            self._keep(key, value, time.monotonic() + seconds)
+
+    def _keep(self, key: str, value: str, until: float) -> None:
+        self._entries[key] = (value, until)
+        self._entries.move_to_end(key)
+        while len(self._entries) > self._most:
+            self._entries.popitem(last=False)
 
     def forget(self, key: str) -> None:
         with self._lock:
@@ -61,6 +71,9 @@ class CacheMemory:
         if cache.add(f"anymail:{key}", value, seconds):
             return value
         return str(cache.get(f"anymail:{key}", value))
+
+    def keep(self, key: str, value: str, seconds: float) -> None:
+        caches[self._alias].set(f"anymail:{key}", value, seconds)
 
     def forget(self, key: str) -> None:
         caches[self._alias].delete(f"anymail:{key}")

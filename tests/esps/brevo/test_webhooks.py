@@ -400,3 +400,13 @@ class TestTheOldName:
             module = importlib.reload(importlib.import_module("anymail.webhooks.sendinblue"))
         assert module.SendinBlueTrackingWebhookView is BrevoTrackingWebhookView
         assert module.SendinBlueInboundWebhookView is BrevoInboundWebhookView
+
+
+@pytest.mark.parametrize("token", ["", ".", "..", None])
+@override_settings(ANYMAIL=SETTINGS)
+def test_a_download_token_is_one_segment_of_the_path(client: Client, events: list[Any], token: Any) -> None:
+    BrevoApi.calls.clear()
+    body = json.dumps({"items": [{"Attachments": [{"DownloadToken": token}]}]}).encode()
+    assert Call(INBOUND, body, BASIC_AUTH).post(client).status_code == 400
+    assert BrevoApi.calls == []
+    assert events == []

@@ -13,6 +13,7 @@ from typing import Any
 
 from anymail.conf import option, whole_number
 from anymail.esps.amazon_ses.sns import SNSOptions, SNSWebhook, region_of
+from anymail.esps.reading import list_of, object_of, string_of
 from anymail.esps.webhook import Events, utc_time
 from anymail.exceptions import AnymailAPIError, AnymailConfigurationError, AnymailImproperlyInstalled
 from anymail.inbound import AnymailInboundMessage
@@ -61,13 +62,13 @@ class AmazonSESInbound(SNSWebhook[AmazonSESInboundOptions]):
                 "message: give the rule an S3 action or an SNS action, with the topic that this URL subscribes to."
             )
         received = AnymailInboundMessage.parse_raw_mime_bytes(raw)
-        received.envelope_sender = mail.get("source")
-        received.envelope_recipient = next(iter(receipt.get("recipients") or []), None)
-        received.spam_detected = _IS_SPAM.get(str((receipt.get("spamVerdict") or {}).get("status")))
+        received.envelope_sender = string_of(mail.get("source"))
+        received.envelope_recipient = next(map(string_of, list_of(receipt.get("recipients"))), None)
+        received.spam_detected = _IS_SPAM.get(str(object_of(receipt.get("spamVerdict")).get("status")))
         return [
             AnymailInboundEvent(
                 message=received,
-                event_id=mail.get("messageId"),
+                event_id=string_of(mail.get("messageId")),
                 timestamp=utc_time(mail.get("timestamp")),
                 esp_event=message,
             )

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from anymail.conf import option
 from anymail.esps.amazon_ses.sns import SNSOptions, SNSWebhook
-from anymail.esps.reading import json_object_of
+from anymail.esps.reading import json_object_of, list_of, object_of, string_of, texts_of
 from anymail.esps.webhook import Events, utc_time
 from anymail.exceptions import AnymailConfigurationError
 from anymail.signals import AnymailTrackingEvent, EventType, RejectReason
@@ -75,37 +75,43 @@ class AmazonSESTracking(SNSWebhook[AmazonSESTrackingOptions]):
                 "subscribe the URL amazon_ses/inbound/ to it."
             )
         kind = KINDS.get(str(word), Kind("", EventType.UNKNOWN))
-        details = event.get(kind.details) or {}
-        mail = event.get("mail") or {}
-        headers = [(str(one["name"]).lower(), one["value"]) for one in mail.get("headers") or []]
+        details = object_of(event.get(kind.details))
+        mail = object_of(event.get("mail"))
+        given = map(object_of, list_of(mail.get("headers")))
+        headers = [(str(one.get("name")).lower(), one.get("value", "")) for one in given]
         description = details.get(kind.description) if kind.description else None
         if word == "Bounce":
             description = f"{details.get('bounceType')}: {details.get('bounceSubType')}"
         elif word not in KINDS:
             description = f"Unknown SES eventType {word!r}"
-        recipients = details.get(kind.recipients) if kind.recipients else mail.get("destination")
+        recipients = list_of(details.get(kind.recipients) if kind.recipients else mail.get("destination"))
         for recipient in recipients or [None]:
             of = recipient if isinstance(recipient, dict) else {"emailAddress": recipient}
             yield AnymailTrackingEvent(
                 event_type=_subscription(details) if word == "Subscription" else kind.event_type,
                 reject_reason=kind.reject_reason,
-                message_id=mail.get("messageId"),
+                message_id=string_of(mail.get("messageId")),
                 timestamp=utc_time(envelope["Timestamp"]),
                 event_id=envelope["MessageId"],
-                recipient=of.get("emailAddress"),
+                recipient=string_of(of.get("emailAddress")),
                 metadata=_metadata(headers),
                 tags=self._tags(headers, mail),
-                description=description,
-                mta_response=of.get(kind.mta_response, details.get(kind.mta_response)),
-                user_agent=details.get("userAgent"),
-                click_url=details.get("link"),
+                description=string_of(description),
+                mta_response=_reply(kind, of, details),
+                user_agent=string_of(details.get("userAgent")),
+                click_url=string_of(details.get("link")),
                 esp_event=event,
             )
 
     def _tags(self, headers: list[tuple[str, Any]], mail: Mapping[str, Any]) -> list[str]:
         tags = [_decoded(value) for name, value in headers if name == "x-tag"]
         # Feedback notifications may lack the headers, and of long ones SES leaves some out.
-        return tags or list((mail.get("tags") or {}).get(self.options.message_tag_name) or [])
+        return tags or texts_of(object_of(mail.get("tags")).get(self.options.message_tag_name or ""))
+
+
+def _reply(kind: Kind, recipient: dict[str, Any], details: dict[str, Any]) -> str | None:
+    name = kind.mta_response or ""
+    return string_of(recipient.get(name, details.get(name)))
 
 
 def _metadata(headers: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -123,7 +129,7 @@ def _decoded(value: Any) -> str:
 
 def _subscription(details: dict[str, Any]) -> str:
     """What became of the contact's preferences."""
-    new, old = details.get("newTopicPreferences") or {}, details.get("oldTopicPreferences") or {}
+    new, old = (object_of(details.get(f"{which}TopicPreferences")) for which in ("new", "old"))
     if new.get("unsubscribeAll"):
         return EventType.UNSUBSCRIBED
     before, after = _topics(old), _topics(new)
@@ -134,5 +140,5 @@ def _subscription(details: dict[str, Any]) -> str:
 
 
 def _topics(preferences: Mapping[str, Any]) -> dict[str, str]:
-    statuses = preferences.get("topicSubscriptionStatus") or []
-    return {one["topicName"]: one["subscriptionStatus"] for one in statuses}
+    statuses = map(object_of, list_of(preferences.get("topicSubscriptionStatus")))
+    return {str(one.get("topicName")): str(one.get("subscriptionStatus")) for one in statuses}

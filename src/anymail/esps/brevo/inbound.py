@@ -89,6 +89,8 @@ class BrevoInbound(BrevoWebhook[BrevoInboundOptions]):
     def _attachment(self, described: dict[str, Any]) -> Flow[AnymailInboundMessage | None]:
         """Fetch one attachment. One that Brevo no longer has is left out, so that the message is not lost too."""
         token = quote(str(described.get("DownloadToken") or ""), safe="")
+        if token in ("", ".", ".."):
+            raise AnymailWebhookValidationFailure("an attachment has no DownloadToken.")
         response = yield Request.get(
             f"{self.options.api_url}inbound/attachments/{token}",
             headers={"api-key": self.options.api_key.reveal()},

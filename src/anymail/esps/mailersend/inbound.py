@@ -7,6 +7,7 @@ from typing import Any
 
 from anymail.conf import Secret, WebhookOptions, secrets
 from anymail.esps.mailersend.tracking import SignedWebhook
+from anymail.esps.reading import text_or_digits_of
 from anymail.esps.webhook import Events, utc_time
 from anymail.exceptions import AnymailConfigurationError
 from anymail.inbound import AnymailInboundMessage
@@ -37,7 +38,7 @@ class MailerSendInbound(SignedWebhook[MailerSendInboundOptions]):
         yield AnymailInboundEvent(
             message=message,
             timestamp=utc_time(data.get("created_at")),
-            event_id=data.get("id"),
+            event_id=text_or_digits_of(data.get("id")),
             esp_event=item,
         )
 

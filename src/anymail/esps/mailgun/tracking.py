@@ -16,7 +16,7 @@ from typing import Any
 from django.http import HttpRequest, QueryDict
 
 from anymail.conf import Secret, WebhookOptions, secret, secrets
-from anymail.esps.reading import object_of, texts_of
+from anymail.esps.reading import object_of, string_of, text_of, texts_of
 from anymail.esps.webhook import Events, Webhook, any_secret, json_object, posix_time, same
 from anymail.exceptions import AnymailConfigurationError, AnymailWebhookValidationFailure
 from anymail.signals import AnymailTrackingEvent, EventType, RejectReason
@@ -169,13 +169,13 @@ def _event(item: dict[str, Any]) -> AnymailTrackingEvent:
         timestamp=posix_time(data.get("timestamp")),
         # The event's own id is unique only within a day.
         event_id=str(item["signature"]["token"]),
-        recipient=data.get("recipient") or parseaddr(str(headers.get("to", "")))[1] or None,
+        recipient=text_of(data.get("recipient")) or parseaddr(str(headers.get("to", "")))[1] or None,
         metadata=object_of(data.get("user-variables")),
         tags=texts_of(data.get("tags")),
-        description=status.get("description", object_of(data.get("reject")).get("reason")),
-        mta_response=status.get("message"),
-        user_agent=object_of(data.get("client-info")).get("user-agent"),
-        click_url=data.get("url"),
+        description=string_of(status.get("description", object_of(data.get("reject")).get("reason"))),
+        mta_response=string_of(status.get("message")),
+        user_agent=string_of(object_of(data.get("client-info")).get("user-agent")),
+        click_url=string_of(data.get("url")),
         esp_event=item,
     )
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from anymail.esps.mailjet.tracking import MailjetWebhook
-from anymail.esps.reading import number_of
+from anymail.esps.reading import number_of, text_of
 from anymail.esps.webhook import Events
 from anymail.exceptions import AnymailConfigurationError
 from anymail.inbound import AnymailInboundMessage
@@ -30,8 +30,8 @@ class MailjetInbound(MailjetWebhook):
             html=item.get("Html-part") or None,
             attachments=_attachments(item),
         )
-        message.envelope_sender = item.get("Sender") or None
-        message.envelope_recipient = item.get("Recipient") or None
+        message.envelope_sender = text_of(item.get("Sender"))
+        message.envelope_recipient = text_of(item.get("Recipient"))
         message.spam_score = number_of(item.get("SpamAssassinScore"))
         yield AnymailInboundEvent(message=message, esp_event=item)
 

@@ -8,7 +8,7 @@ from typing import Any
 from django.http import HttpRequest
 
 from anymail.conf import WebhookOptions
-from anymail.esps.reading import number_of
+from anymail.esps.reading import number_of, string_of
 from anymail.esps.webhook import Events, Webhook, json_object
 from anymail.exceptions import AnymailConfigurationError
 from anymail.inbound import AnymailInboundMessage
@@ -37,11 +37,11 @@ class PostmarkInbound(Webhook[WebhookOptions]):
         message = _from_raw(item) if item.get("RawEmail") else _from_fields(item, headers)
         of = {name.lower(): value for name, value in headers}
         message.envelope_sender = envelope_sender
-        message.envelope_recipient = item.get("OriginalRecipient")
-        message.stripped_text = item.get("StrippedTextReply")
+        message.envelope_recipient = string_of(item.get("OriginalRecipient"))
+        message.stripped_text = string_of(item.get("StrippedTextReply"))
         message.spam_detected = of.get("x-spam-status", "").lower() == "yes"
         message.spam_score = number_of(of.get("x-spam-score"))
-        yield AnymailInboundEvent(message=message, event_id=item.get("MessageID"), esp_event=item)
+        yield AnymailInboundEvent(message=message, event_id=string_of(item.get("MessageID")), esp_event=item)
 
 
 def _from_raw(item: dict[str, Any]) -> AnymailInboundMessage:

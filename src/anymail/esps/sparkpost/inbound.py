@@ -5,6 +5,7 @@ from __future__ import annotations
 from base64 import b64decode
 from typing import Any
 
+from anymail.esps.reading import string_of
 from anymail.esps.sparkpost.tracking import SparkPostWebhook, SparkPostWebhookOptions
 from anymail.esps.webhook import Events
 from anymail.exceptions import AnymailConfigurationError
@@ -32,8 +33,8 @@ class SparkPostInbound(SparkPostWebhook[SparkPostWebhookOptions]):
                 'set the protocol in its match to "SMTP".'
             )
         message = _message(relay["content"])
-        message.envelope_sender = relay.get("msg_from")
-        message.envelope_recipient = relay.get("rcpt_to")
+        message.envelope_sender = string_of(relay.get("msg_from"))
+        message.envelope_recipient = string_of(relay.get("rcpt_to"))
         yield AnymailInboundEvent(message=message, esp_event=item)
 
 
