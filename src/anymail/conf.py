@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
@@ -364,6 +363,8 @@ def _missing_text(field: dataclasses.Field[Any], prefixes: tuple[str, ...]) -> s
 
 
 def _unknown_text(unknown: list[str], names: Mapping[str, str]) -> str:
+    import difflib
+
     hints = []
     for name in unknown:
         near = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.5)

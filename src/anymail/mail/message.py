@@ -215,8 +215,8 @@ class _Normaliser:
             tags=self._tags(tags) if tags else (),
             track_opens=_switch(value("track_opens")),
             track_clicks=_switch(value("track_clicks")),
-            send_at=_aware(value("send_at")),
-            template_id=self._template_id(value("template_id")),
+            send_at=None if (send_at := value("send_at")) is None else _aware(send_at),
+            template_id=self._template_id(template_id) if (template_id := value("template_id")) else None,
             batch=merge_data is not None or merge_metadata is not None or merge_headers is not None,
             merge_data=self._per_recipient("merge_data", merge_data, to) if merge_data else {},
             merge_global_data=self._dict("merge_global_data", global_data) if global_data else {},
@@ -283,9 +283,7 @@ class _Normaliser:
         refuse_controls_in(metadata, name)
         return metadata
 
-    def _template_id(self, value: Any) -> str | None:
-        if value is None or value == "":
-            return None
+    def _template_id(self, value: Any) -> str:
         text = str(value) if isinstance(value, int) else self._text("template_id", value)
         return refuse_controls(text, "template_id")
 
@@ -371,10 +369,8 @@ def _switch(value: Any) -> bool | None:
     return None if value is None else bool(value)
 
 
-def _aware(value: Any) -> dt.datetime | None:
+def _aware(value: Any) -> dt.datetime:
     """``send_at`` as an aware datetime: naive ones in Django's current time zone, numbers as POSIX timestamps."""
-    if value is None:
-        return None
     try:
         if isinstance(value, str):
             value = dt.datetime.fromisoformat(value)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import uuid
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -273,8 +272,10 @@ class Postmark(ESP[PostmarkOptions]):
         }
 
     def _deliver_bulk(self, mail: OutgoingMail) -> Flow[Recipients]:
+        from uuid import uuid4
+
         generate = self.options.generate_message_id is not False
-        ids = [str(uuid.uuid4()) for _ in mail.to] if generate else []
+        ids = [str(uuid4()) for _ in mail.to] if generate else []
         response = yield self._request("email/bulk", [mail], self.bulk(mail, ids))
         answer = self.read_json(response)
         if not isinstance(answer, dict) or "PercentageCompleted" not in answer:
