@@ -14,7 +14,9 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 from anymail.conf import Options, mapping, option
 from anymail.esps.base import AnswerReader
@@ -248,16 +250,39 @@ def authorization(
     ``digest`` is the SHA-256 of its body; ``credentials`` have ``access_key`` and ``secret_key``.
     """
     from botocore.auth import S3SigV4Auth, SigV4Auth
-    from botocore.awsrequest import AWSRequest
 
     # S3 alone takes paths as they are, not encoded once more.
     auth = (S3SigV4Auth if service == "s3" else SigV4Auth)(credentials, service, region)
+    to_sign = _SignedHeaders({name.lower(): value for name, value in headers.items()}, host=_host(request.url))
     auth.payload = lambda _: digest
-    call = AWSRequest(request.method, request.url, headers=dict(headers))
-    call.context["timestamp"] = headers["X-Amz-Date"]
+    auth.headers_to_sign = lambda _: to_sign
+    # All that botocore's signer reads; its own AWSRequest costs more than the signing.
+    call = SimpleNamespace(
+        method=request.method,
+        url=request.url,
+        params=None,
+        headers=to_sign,
+        context={"timestamp": headers["X-Amz-Date"]},
+    )
     signature = auth.signature(auth.string_to_sign(call, auth.canonical_request(call)), call)
-    signed = auth.signed_headers(auth.headers_to_sign(call))
-    return f"AWS4-HMAC-SHA256 Credential={auth.scope(call)}, SignedHeaders={signed}, Signature={signature}"
+    return (
+        f"AWS4-HMAC-SHA256 Credential={auth.scope(call)}, SignedHeaders={auth.signed_headers(to_sign)}, "
+        f"Signature={signature}"
+    )
+
+
+class _SignedHeaders(dict[str, str]):
+    """Headers as botocore's signer reads them: names in lower case."""
+
+    def get_all(self, name: str) -> list[str]:
+        return [self[name]]
+
+
+def _host(url: str) -> str:
+    """The Host header of a call."""
+    parts = urlsplit(url)
+    default = {"http": 80, "https": 443}.get(parts.scheme)
+    return parts.hostname or "" if parts.port in (None, default) else f"{parts.hostname}:{parts.port}"
 
 
 def _signed_for_all_regions(
