@@ -425,3 +425,9 @@ def test_a_mail_posted_again_has_one_effect(client: Client, events: list[Any]) -
     made = fresh("inbound", raw())
     assert [made.post(client).status_code for _ in range(2)] == [200, 200]
     assert len(events) == 1
+
+
+@pytest.mark.parametrize(("kind", "status"), [("inbound", 503), ("tracking", 413)])
+def test_mail_that_is_too_large_for_django_is_kept_by_postal(client: Client, kind: str, status: int) -> None:
+    with override_settings(ANYMAIL=FRESH, DATA_UPLOAD_MAX_MEMORY_SIZE=100):
+        assert fresh(kind, raw()).post(client).status_code == status
