@@ -239,6 +239,16 @@ class TestAccount:
         assert report.failed[0][1].sent is True
         assert one.anymail_status.esp_response.text == "<html>"
 
+    def test_an_answer_that_breaks_its_reader_leaves_unknown_too(self, send: Any, server: Server) -> None:
+        # A list is expected, one status for each message.
+        server.answers = {"0": answer(200, 7)}
+        [one] = messages = several(1)
+        error = send(messages).failed[0][1]
+        assert isinstance(error, AnymailAPIError)
+        assert (error.sent, error.category) == (True, "unreadable")
+        assert isinstance(error.__cause__, TypeError)
+        assert one.anymail_status.status == {"unknown"}
+
     def test_errors_name_message_and_esp(self, send: Any, server: Server) -> None:
         server.answers = {"1": answer(422, "No such template"), "2": answer(422, "No such sender")}
         report = send(

@@ -11,8 +11,8 @@ from typing import TypeVar
 from anymail.conf import SendOptions
 from anymail.delivery.debug import print_call
 from anymail.delivery.transport import Transport
-from anymail.esps.base import AnswerReader
-from anymail.exceptions import AnymailAPIError, AnymailTransportError
+from anymail.esps.base import ESP, AnswerReader
+from anymail.exceptions import AnymailAPIError, AnymailError, AnymailTransportError
 from anymail.wire import Flow, Request, Response
 
 __all__ = ["Caller", "Pace"]
@@ -86,6 +86,9 @@ class Caller:
             error.response = error.response or response
             error.payload = error.payload or request
             raise
+        except Exception as error:
+            self._keep_truth(error, response)
+            raise
 
     async def arun(self, flow: Flow[T]) -> tuple[T, Response | None]:
         """``run``, asynchronously."""
@@ -106,6 +109,20 @@ class Caller:
             error.response = error.response or response
             error.payload = error.payload or request
             raise
+        except Exception as error:
+            self._keep_truth(error, response)
+            raise
+
+    def _keep_truth(self, error: Exception, response: Response | None) -> None:
+        """Raise, in place of an error in the reading of an answer, the one that says: the ESP may have the message.
+
+        Nobody may take it for a message that was not sent. What is fetched for a webhook has no such truth to keep.
+        """
+        if response is None or isinstance(error, AnymailError) or not isinstance(self.esp, ESP):
+            return
+        unreadable = self.esp.unreadable(response, f"reading that failed with {error!r}")
+        unreadable.sent = True if response.ok else None
+        raise unreadable from error
 
     def _call(self, request: Request) -> Outcome:
         if wait := self.pace.slot():
