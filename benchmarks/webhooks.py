@@ -16,9 +16,9 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.test import RequestFactory, override_settings
 
 from anymail.esps.amazon_ses.sandbox import AmazonSESSandbox
+from anymail.esps.kit.sandbox import Letter, SandboxESP
 from anymail.esps.mailgun.sandbox import MailgunSandbox
 from anymail.esps.postmark.sandbox import PostmarkSandbox
-from anymail.esps.sandbox import Letter, SandboxESP
 from anymail.esps.sendgrid.sandbox import SendGridSandbox, sign
 from anymail.signals import tracking
 from anymail.webhooks.amazon_ses import AmazonSESTrackingWebhookView

@@ -6,15 +6,15 @@ from typing import Any
 import pytest
 
 from anymail.signals import inbound, tracking
-from anymail.webhooks.seen import process_memory
+from anymail.webhooks.replays import process_replay_store
 
 
 @pytest.fixture(autouse=True)
 def _fresh_memory() -> Iterator[None]:
     """No test meets the webhook calls of another."""
-    process_memory.clear()
+    process_replay_store.clear()
     yield
-    process_memory.clear()
+    process_replay_store.clear()
 
 
 @pytest.fixture

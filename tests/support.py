@@ -12,7 +12,7 @@ from django.core.mail import EmailMultiAlternatives
 from django.test import Client
 
 from anymail.conf import load
-from anymail.esps.base import ESP
+from anymail.esps.kit.sending import ESP
 from anymail.inbound import AnymailInboundMessage
 from anymail.mail.message import OutgoingMail, outgoing_mail
 from anymail.signals import AnymailInboundEvent, AnymailTrackingEvent

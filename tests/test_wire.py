@@ -15,7 +15,7 @@ from django.utils.translation import gettext_lazy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anymail.esps.sandbox import form_of
+from anymail.esps.kit.sandbox import form_of
 from anymail.exceptions import AnymailSerializationError
 from anymail.wire import STREAM_FROM, Base64, Chunks, File, Headers, Request, Response, json_body, json_text
 

@@ -11,7 +11,7 @@ import pytest
 
 from anymail.conf import Secret, SendOptions
 from anymail.delivery.calls import Caller, Pace
-from anymail.esps.base import ESP
+from anymail.esps.kit.sending import ESP
 from anymail.esps.postmark.sending import Postmark
 from anymail.exceptions import AnymailAPIError, AnymailTransportError
 from anymail.wire import Flow, Request, Response

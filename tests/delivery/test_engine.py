@@ -15,7 +15,7 @@ import pytest
 from anymail.backends.base import AnymailBackend
 from anymail.conf import SendOptions
 from anymail.delivery.report import SendReport
-from anymail.esps.base import ESP, Coalescing
+from anymail.esps.kit.sending import ESP, Coalescing
 from anymail.exceptions import (
     AnymailAPIError,
     AnymailCancelSend,
@@ -27,7 +27,7 @@ from anymail.exceptions import (
     AnymailUnsupportedFeature,
 )
 from anymail.mail.message import OutgoingMail
-from anymail.mail.status import AnymailRecipientStatus, Recipients
+from anymail.mail.status import AnymailRecipientStatus, RecipientStatuses
 from anymail.mail.supports import Supports
 from anymail.signals import post_send, pre_send
 from anymail.wire import Flow, Request, Response
@@ -42,18 +42,18 @@ class Acme(ESP[SendOptions]):
     Options = SendOptions
     supports = Supports(tags=1, metadata=True)
 
-    def deliver(self, mail: OutgoingMail) -> Flow[Recipients]:
+    def deliver(self, mail: OutgoingMail) -> Flow[RecipientStatuses]:
         response = yield Request.post("https://acme.example/one", headers={}, json=[mail.subject])
         [result] = self._results([mail], response)
         if isinstance(result, AnymailAPIError):
             raise result
         return result
 
-    def deliver_many(self, mails: Any) -> Flow[list[Recipients | AnymailAPIError]]:
+    def deliver_many(self, mails: Any) -> Flow[list[RecipientStatuses | AnymailAPIError]]:
         response = yield Request.post("https://acme.example/many", headers={}, json=[mail.subject for mail in mails])
         return self._results(mails, response)
 
-    def _results(self, mails: Any, response: Response) -> list[Recipients | AnymailAPIError]:
+    def _results(self, mails: Any, response: Response) -> list[RecipientStatuses | AnymailAPIError]:
         statuses = self.read_json(response)
         return [
             AnymailAPIError("refused in the batch")

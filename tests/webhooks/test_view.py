@@ -274,7 +274,7 @@ class Batch:
     @staticmethod
     def view(signed: bool) -> Any:
         from anymail.conf import WebhookOptions
-        from anymail.esps.webhook import Webhook, json_body
+        from anymail.esps.kit.webhook import Webhook, json_body
         from anymail.signals import AnymailTrackingEvent
         from anymail.webhooks.base import AnymailWebhookView
 

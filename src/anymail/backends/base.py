@@ -13,7 +13,7 @@ from django.core.mail.backends.base import BaseEmailBackend
 from anymail.conf import SendOptions, load
 from anymail.delivery.engine import Delivery
 from anymail.delivery.report import SendReport
-from anymail.esps.base import ESP
+from anymail.esps.kit.sending import ESP
 from anymail.exceptions import AnymailDeprecationWarning, AnymailError
 
 __all__ = ["AnymailBackend"]

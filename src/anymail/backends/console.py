@@ -10,7 +10,7 @@ from anymail.backends.base import AnymailBackend
 from anymail.backends.test import TestESP
 from anymail.mail.addresses import format_addresses
 from anymail.mail.message import OutgoingMail
-from anymail.mail.status import Recipients
+from anymail.mail.status import RecipientStatuses
 from anymail.wire import Flow
 
 __all__ = ["EmailBackend"]
@@ -25,7 +25,7 @@ class ConsoleESP(TestESP):
     name = "Console"
     slug = "console"
 
-    def deliver(self, mail: OutgoingMail) -> Flow[Recipients]:
+    def deliver(self, mail: OutgoingMail) -> Flow[RecipientStatuses]:
         print(*_lines(mail), sep="\n", file=sys.stdout, flush=True)  # noqa: T201
         return (yield from super().deliver(mail))
 

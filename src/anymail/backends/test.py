@@ -12,9 +12,9 @@ from django.core.mail import EmailMessage
 from anymail.backends.base import AnymailBackend
 from anymail.conf import SendOptions
 from anymail.delivery.report import SendReport
-from anymail.esps.base import ESP
+from anymail.esps.kit.sending import ESP
 from anymail.mail.message import OutgoingMail
-from anymail.mail.status import AnymailRecipientStatus, Recipients, Status
+from anymail.mail.status import AnymailRecipientStatus, RecipientStatuses, Status
 from anymail.mail.supports import MANY, Supports
 from anymail.wire import Flow
 
@@ -39,10 +39,10 @@ class TestESP(ESP[SendOptions]):
     Options = SendOptions
     supports = EVERYTHING
 
-    def deliver(self, mail: OutgoingMail) -> Flow[Recipients]:
+    def deliver(self, mail: OutgoingMail) -> Flow[RecipientStatuses]:
         yield from ()
         message_id = f"test-{next(_numbers)}"
-        statuses: Recipients = {}
+        statuses: RecipientStatuses = {}
         for address in mail.recipients:
             status: Status = next((fate for fate in _FATES if address.addr_spec.startswith(fate)), "sent")
             taken = status in ("sent", "queued")

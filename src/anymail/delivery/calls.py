@@ -11,7 +11,7 @@ from typing import TypeVar
 from anymail.conf import SendOptions
 from anymail.delivery.debug import print_call
 from anymail.delivery.transport import Transport
-from anymail.esps.base import ESP, AnswerReader
+from anymail.esps.kit.sending import ESP, ResponseReader
 from anymail.exceptions import AnymailAPIError, AnymailError, AnymailTransportError
 from anymail.wire import Flow, Request, Response
 
@@ -61,7 +61,7 @@ class Pace:
 class Caller:
     """Makes the calls of one run: one ``send_messages``, or one webhook that fetches."""
 
-    def __init__(self, esp: AnswerReader, transport: Transport, options: SendOptions) -> None:
+    def __init__(self, esp: ResponseReader, transport: Transport, options: SendOptions) -> None:
         self.esp = esp
         self.transport = transport
         self.options = options

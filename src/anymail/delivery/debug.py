@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from anymail.conf import Secret
-from anymail.esps.base import AnswerReader
+from anymail.esps.kit.sending import ResponseReader
 from anymail.exceptions import AnymailTransportError
 from anymail.wire import Request, Response
 
@@ -15,7 +15,7 @@ _HARMLESS = frozenset({"accept", "content-type", "host", "idempotency-key", "use
 _LONGEST = 10_000
 
 
-def print_call(esp: AnswerReader, request: Request, outcome: Response | AnymailTransportError) -> None:
+def print_call(esp: ResponseReader, request: Request, outcome: Response | AnymailTransportError) -> None:
     headers = "".join(
         f"\n  {name}: {value if name.lower() in _HARMLESS else '…'}" for name, value in request.headers.items()
     )

@@ -17,7 +17,7 @@ from anymail.conf import SendOptions
 from anymail.delivery.calls import Caller
 from anymail.delivery.report import SendReport
 from anymail.delivery.transport import transport_for
-from anymail.esps.base import ESP
+from anymail.esps.kit.sending import ESP
 from anymail.exceptions import (
     AnymailAPIError,
     AnymailCancelSend,
@@ -26,7 +26,7 @@ from anymail.exceptions import (
     AnymailUnsupportedFeature,
 )
 from anymail.mail.message import OutgoingMail, outgoing_mail
-from anymail.mail.status import AnymailStatus, Recipients, all_recipients
+from anymail.mail.status import AnymailStatus, RecipientStatuses, all_recipients
 from anymail.mail.supports import check
 from anymail.signals import post_send, pre_send
 from anymail.wire import Flow, Response
@@ -52,7 +52,7 @@ class Result:
     """What one call said of one message: its recipients' statuses, or an error; neither if it was not made."""
 
     prepared: Prepared
-    recipients: Recipients | None = None
+    recipients: RecipientStatuses | None = None
     error: Exception | None = None
     response: Response | None = None
 
@@ -355,7 +355,7 @@ class Delivery:
         else:
             self._fail(report, message, error)
 
-    def _refused(self, recipients: Recipients) -> bool:
+    def _refused(self, recipients: RecipientStatuses) -> bool:
         if self.options.ignore_recipient_status or not recipients:
             return False
         return all(recipient.status in ("invalid", "rejected") for recipient in recipients.values())

@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from anymail.esps.base import ESP
+    from anymail.esps.kit.sending import ESP
 
 #: Every ESP: its slug, and the name of its class in ``anymail.esps.<slug>.sending``.
 REGISTRY: dict[str, str] = {

@@ -23,7 +23,7 @@ class AnymailRecipientStatus(NamedTuple):
 
 
 #: What an ESP's ``deliver`` returns: each recipient's bare address, as the message spelled it, and its status.
-Recipients = dict[str, AnymailRecipientStatus]
+RecipientStatuses = dict[str, AnymailRecipientStatus]
 
 
 class AnymailStatus:
@@ -37,7 +37,7 @@ class AnymailStatus:
     def __init__(self) -> None:
         self.message_id: str | set[str] | None = None
         self.status: set[Status] | None = None
-        self.recipients: Recipients = {}
+        self.recipients: RecipientStatuses = {}
         self.esp_response: Response | None = None
 
     def record(self, recipients: Mapping[str, AnymailRecipientStatus], response: Response | None) -> None:
@@ -54,7 +54,9 @@ class AnymailStatus:
         )
 
 
-def all_recipients(addresses: Iterable[EmailAddress], status: Status, message_id: str | None = None) -> Recipients:
+def all_recipients(
+    addresses: Iterable[EmailAddress], status: Status, message_id: str | None = None
+) -> RecipientStatuses:
     """The same status for every address."""
     one = AnymailRecipientStatus(message_id, status)
     return dict.fromkeys((address.key for address in addresses), one)

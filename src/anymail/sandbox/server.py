@@ -14,7 +14,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from anymail.delivery.transport import Urllib3Transport
 from anymail.esps import REGISTRY
-from anymail.esps.sandbox import Letter, SandboxESP
+from anymail.esps.kit.sandbox import Letter, SandboxESP
 from anymail.exceptions import AnymailTransportError
 from anymail.sandbox.store import Store
 from anymail.wire import Headers, Request, Response

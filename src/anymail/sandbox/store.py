@@ -7,7 +7,7 @@ import sqlite3
 import threading
 from typing import Any
 
-from anymail.esps.sandbox import Letter
+from anymail.esps.kit.sandbox import Letter
 from anymail.wire import Request, Response
 
 _TABLES = """

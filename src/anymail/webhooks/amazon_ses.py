@@ -1,7 +1,7 @@
 from anymail.esps.amazon_ses.inbound import AmazonSESInbound
 from anymail.esps.amazon_ses.tracking import AmazonSESTracking
 from anymail.webhooks.base import webhook_path
-from anymail.webhooks.sns import TopicWebhookView
+from anymail.webhooks.topics import TopicWebhookView
 
 __all__ = ["AmazonSESInboundWebhookView", "AmazonSESTrackingWebhookView"]
 

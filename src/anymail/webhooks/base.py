@@ -24,7 +24,7 @@ from django.views.decorators.csrf import csrf_exempt
 from anymail.conf import Secret, SendOptions, load
 from anymail.delivery.calls import Caller
 from anymail.delivery.transport import transport_for
-from anymail.esps.webhook import Event, Events, Webhook, any_secret, basic_auth, same
+from anymail.esps.kit.webhook import Event, Events, Webhook, any_secret, basic_auth, constant_time_equal
 from anymail.exceptions import (
     AnymailAPIError,
     AnymailConfigurationError,
@@ -33,7 +33,7 @@ from anymail.exceptions import (
     AnymailWebhookValidationFailure,
 )
 from anymail.signals import AnymailInboundEvent, inbound, tracking
-from anymail.webhooks.seen import seen_in
+from anymail.webhooks.replays import replay_store
 
 __all__ = ["AnymailWebhookView", "webhook_path"]
 
@@ -128,7 +128,7 @@ class AnymailWebhookView(View):
         secrets: tuple[Secret, ...] = webhook.options.webhook_secret
         if secrets:
             given = basic_auth(request)
-            if given is None or not any_secret(secrets, lambda secret: same(given, secret)):
+            if given is None or not any_secret(secrets, lambda secret: constant_time_equal(given, secret)):
                 raise AnymailWebhookValidationFailure(
                     "its basic auth is missing or wrong. Compare the URL set at the ESP with WEBHOOK_SECRET."
                 )
@@ -142,7 +142,7 @@ class AnymailWebhookView(View):
 
     def _handle(self, webhook: Webhook[Any], request: HttpRequest, token: str | None) -> list[Exception]:
         """Send every event of a call as a signal; return what the receivers raised."""
-        memory = seen_in(webhook.options.webhook_cache)
+        memory = replay_store(webhook.options.webhook_cache)
         digest = f"{webhook.slug}:{_digest(request)}"
         if token is not None:
             first = memory.claim(f"{webhook.slug}:token:{_sha256(token)}", digest, _MEMORY_SECONDS)

@@ -1,6 +1,6 @@
 from anymail.esps.scaleway.tracking import ScalewayTracking
 from anymail.webhooks.base import webhook_path
-from anymail.webhooks.sns import TopicWebhookView
+from anymail.webhooks.topics import TopicWebhookView
 
 __all__ = ["ScalewayTrackingWebhookView"]
 

@@ -16,7 +16,7 @@ from anymail.backends.amazon_ses import EmailBackend
 from anymail.conf import SendOptions
 from anymail.delivery.calls import Caller
 from anymail.delivery.transport import Urllib3Transport
-from anymail.esps.amazon_ses.sns import SNSOptions, SNSWebhook
+from anymail.esps.amazon_ses.topics import SNSOptions, SNSWebhook
 from esps.amazon_ses.signed import SETTINGS, sns_call
 from esps.amazon_ses.test_sending import PARAMS
 from support import PNG, message, sample

@@ -16,10 +16,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from django.test import Client, override_settings
 
-from anymail.esps.amazon_ses import sns
+from anymail.esps.amazon_ses import topics
 from anymail.esps.amazon_ses.sandbox import TOPIC_ARN, sign_envelope, sns_key
-from anymail.esps.amazon_ses.sns import SNSOptions, SNSWebhook
-from anymail.esps.sns import Certificates, check_signature, parsed_certificate, signed_bytes
+from anymail.esps.amazon_ses.topics import SNSOptions, SNSWebhook
+from anymail.esps.kit.topics import Certificates, check_signature, parsed_certificate, signed_bytes
 from anymail.exceptions import (
     AnymailAPIError,
     AnymailConfigurationError,
@@ -73,10 +73,10 @@ def aws() -> Iterator[type[FakeAWS]]:
         KMS_API: answer(200, KMS["kms_decrypt"]["response"]),
         SNS_API: answer(200, "<ConfirmSubscriptionResponse/>"),
     }
-    sns._fetched._contents.clear()
+    topics._fetched._contents.clear()
     with override_settings(ANYMAIL={**GOOD, "TRANSPORT": FakeAWS}):
         yield FakeAWS
-    sns._fetched._contents.clear()
+    topics._fetched._contents.clear()
 
 
 def call(kind: str, name: str) -> Call:
@@ -378,11 +378,11 @@ def test_a_kept_certificate_that_expires_is_dropped(aws: type[FakeAWS]) -> None:
     assert isinstance(webhook, SNSWebhook)
     names = {"sns.amazonaws.com"}
     webhook._certificate(sns_key().url, names)
-    assert sns._fetched.get(sns_key().url) is not None
+    assert topics._fetched.get(sns_key().url) is not None
     webhook.clock = lambda: time.time() + 7 * 86400
     with pytest.raises(AnymailWebhookValidationFailure, match="not valid now"):
         webhook._certificate(sns_key().url, names)
-    assert sns._fetched.get(sns_key().url) is None
+    assert topics._fetched.get(sns_key().url) is None
 
 
 def test_few_certificates_are_kept() -> None:

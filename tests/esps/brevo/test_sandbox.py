@@ -10,7 +10,7 @@ from django.test import Client, override_settings
 
 from anymail.esps.brevo.sandbox import API_KEY, BrevoSandbox
 from anymail.esps.brevo.sending import Brevo
-from anymail.esps.sandbox import Letter
+from anymail.esps.kit.sandbox import Letter
 from anymail.wire import Request
 from esps.brevo.test_sending import REQUESTS, made
 from support import Call, make_esp, request_of

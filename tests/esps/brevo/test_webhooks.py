@@ -202,7 +202,10 @@ def received(client: Client, events: list[Any], **values: Any) -> Any:
 ENVELOPES: dict[str, tuple[dict[str, Any], str | None]] = {
     "Delivered-To": ({}, "help@reply.example.com"),
     "one recipient": (
-        {"Headers": without(HEADERS, "Delivered-To"), "Recipients": [{"Name": None, "Address": "b@example.com"}]},
+        {
+            "Headers": without(HEADERS, "Delivered-To"),
+            "Recipients": [{"Name": None, "Address": "b@example.com"}],
+        },
         "b@example.com",
     ),
     "two recipients": ({"Headers": without(HEADERS, "Delivered-To"), "Recipients": MESSAGE["To"] * 2}, None),

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from django.test import Client, override_settings
 
+from anymail.esps.kit.sandbox import Letter
 from anymail.esps.mailersend.sandbox import API_TOKEN, MailerSendSandbox
 from anymail.esps.mailersend.sending import MailerSend
-from anymail.esps.sandbox import Letter
 from anymail.wire import Request
 from esps.mailersend.test_sending import REQUESTS, TWO
 from support import Call, drive, mail, make_esp, request_of, statuses

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from django.test import Client, override_settings
 
+from anymail.esps.kit.sandbox import Letter
 from anymail.esps.mailgun.sandbox import API_KEY, MailgunSandbox
 from anymail.esps.mailgun.sending import Mailgun
-from anymail.esps.sandbox import Letter
 from anymail.exceptions import AnymailAPIError
 from anymail.mail.message import outgoing_mail
 from anymail.wire import File, Request

@@ -14,8 +14,8 @@ from django.test import override_settings
 
 from anymail.backends.mailgun import EmailBackend
 from anymail.conf import load
+from anymail.esps.kit.sandbox import FormFile, form_of
 from anymail.esps.mailgun.sending import Mailgun, MailgunOptions
-from anymail.esps.sandbox import FormFile, form_of
 from anymail.exceptions import AnymailAPIError, AnymailError, AnymailInvalidValue, AnymailSerializationError
 from anymail.mail.message import outgoing_mail
 from anymail.mail.supports import check

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from anymail.esps.sns import signed_bytes
+from anymail.esps.kit.topics import signed_bytes
 from anymail.wire import Request, Response
 from support import ESPS, Call, Signed, sample, sample_json
 

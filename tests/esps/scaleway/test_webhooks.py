@@ -16,9 +16,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from django.test import Client, override_settings
 
 from anymail.conf import load
-from anymail.esps.scaleway import sns
+from anymail.esps.kit.topics import Certificates, parsed_certificate, signed_bytes
+from anymail.esps.scaleway import topics
 from anymail.esps.scaleway.tracking import ScalewayTracking, ScalewayTrackingOptions
-from anymail.esps.sns import Certificates, parsed_certificate, signed_bytes
 from anymail.exceptions import (
     AnymailAPIError,
     AnymailConfigurationError,
@@ -60,7 +60,7 @@ class Internet:
 @pytest.fixture(autouse=True)
 def internet(monkeypatch: pytest.MonkeyPatch) -> type[Internet]:
     """Where the test certificate is, and where subscriptions are confirmed."""
-    monkeypatch.setattr(sns, "_fetched", Certificates())
+    monkeypatch.setattr(topics, "_fetched", Certificates())
     Internet.asked = []
     Internet.answers = {CERTIFICATE_URL: sample("scaleway", "test-signing-cert.pem"), SUBSCRIBE_URL: b"<xml/>"}
     return Internet
@@ -276,7 +276,7 @@ class TestVerification:
 
     def test_a_certificate_that_was_replaced(self, client: Client, events: list[Any], internet: type[Internet]) -> None:
         # One that is good as such, but of another key.
-        sns._fetched.keep(CERTIFICATE_URL, sample("scaleway", "test-signing-cert-selfsigned.pem"))
+        topics._fetched.keep(CERTIFICATE_URL, sample("scaleway", "test-signing-cert-selfsigned.pem"))
         with override_settings(ANYMAIL=ANY_TIME):
             assert call(DELIVERED).post(client).status_code == 200
             assert internet.asked == [CERTIFICATE_URL]
@@ -316,12 +316,12 @@ class TestVerification:
 
 class TestTrustChain:
     def test_the_bundled_one_is_scaleways(self) -> None:
-        root, intermediate = sns._chain(sns._published_trust_chain())
+        root, intermediate = topics._chain(topics._published_trust_chain())
         assert [one.fingerprint(hashes.SHA256()).hex() for one in (root, intermediate)] == [
             "c5a0145efb57916c07f9af3e3f311215062c0562c2d56d7ff3c57da9fb52e4d5",
             "71c7a4717ef85cf22bc438b97130d81b55c3c03da9a09b9ab92e0fce1d2c3e53",
         ]
-        assert sns._trusted(intermediate, [root], dt.datetime(2026, 11, 20, tzinfo=dt.UTC))
+        assert topics._trusted(intermediate, [root], dt.datetime(2026, 11, 20, tzinfo=dt.UTC))
 
     def test_the_bundled_one_is_the_default(self, client: Client, events: list[Any]) -> None:
         settings = {name: value for name, value in ANY_TIME.items() if name != "SCALEWAY_SNS_TRUST_CHAIN"}
@@ -351,7 +351,7 @@ class TestTrustChain:
 
     @pytest.mark.parametrize("part", [0, 1])
     def test_half_of_it_is_not_enough(self, client: Client, events: list[Any], part: int) -> None:
-        certificate = sns._chain(TEST_CHAIN.read_bytes())[part].public_bytes(serialization.Encoding.PEM)
+        certificate = topics._chain(TEST_CHAIN.read_bytes())[part].public_bytes(serialization.Encoding.PEM)
         with override_settings(ANYMAIL={**ANY_TIME, "SCALEWAY_SNS_TRUST_CHAIN": certificate}):
             assert call(DELIVERED).post(client).status_code == 400
         assert events == []
@@ -359,16 +359,16 @@ class TestTrustChain:
     def test_the_leaf_is_no_authority(self, client: Client, events: list[Any]) -> None:
         # A self-issued certificate that is in the bundle, but may not issue others.
         selfsigned = sample("scaleway", "test-signing-cert-selfsigned.pem")
-        [leaf] = sns._chain(selfsigned)
-        assert not sns._trusted(leaf, [leaf], dt.datetime.now(dt.UTC))
+        [leaf] = topics._chain(selfsigned)
+        assert not topics._trusted(leaf, [leaf], dt.datetime.now(dt.UTC))
 
     @pytest.mark.parametrize("year", [2000, 2100])
     def test_authorities_must_be_valid_too(self, year: int) -> None:
-        chain = sns._chain(TEST_CHAIN.read_bytes())
-        [leaf] = sns._chain(sample("scaleway", "test-signing-cert.pem"))
-        assert sns._trusted(leaf, chain, dt.datetime(2030, 1, 1, tzinfo=dt.UTC))
-        assert sns._trusted(leaf, chain[::-1], dt.datetime(2030, 1, 1, tzinfo=dt.UTC))
-        assert not sns._trusted(leaf, chain, dt.datetime(year, 1, 1, tzinfo=dt.UTC))
+        chain = topics._chain(TEST_CHAIN.read_bytes())
+        [leaf] = topics._chain(sample("scaleway", "test-signing-cert.pem"))
+        assert topics._trusted(leaf, chain, dt.datetime(2030, 1, 1, tzinfo=dt.UTC))
+        assert topics._trusted(leaf, chain[::-1], dt.datetime(2030, 1, 1, tzinfo=dt.UTC))
+        assert not topics._trusted(leaf, chain, dt.datetime(year, 1, 1, tzinfo=dt.UTC))
 
 
 @pytest.mark.parametrize("setting", ["SCALEWAY_WEBHOOK_TOPIC_ARNS", "SCALEWAY_SNS_CERTIFICATES", "SCALEWAY_PROJECT_ID",

@@ -8,7 +8,7 @@ import pytest
 from sendgrid.helpers import mail as sg
 from sendgrid.helpers.eventwebhook import EventWebhook
 
-from anymail.esps.sandbox import Letter
+from anymail.esps.kit.sandbox import Letter
 from anymail.esps.sendgrid.sandbox import SendGridSandbox, verification_key
 from anymail.esps.sendgrid.tracking import SIGNATURE, TIMESTAMP
 from esps.sendgrid.signed import SAMPLE_KEY

@@ -12,9 +12,9 @@ from base64 import b64decode
 from typing import Any
 
 from anymail.conf import option, whole_number
-from anymail.esps.amazon_ses.sns import SNSOptions, SNSWebhook, region_of
-from anymail.esps.reading import list_of, object_of, string_of
-from anymail.esps.webhook import Events, utc_time
+from anymail.esps.amazon_ses.topics import SNSOptions, SNSWebhook, region_of
+from anymail.esps.kit.values import list_of, object_of, string_of
+from anymail.esps.kit.webhook import Events, utc_time
 from anymail.exceptions import AnymailAPIError, AnymailConfigurationError, AnymailImproperlyInstalled
 from anymail.inbound import AnymailInboundMessage
 from anymail.signals import AnymailInboundEvent

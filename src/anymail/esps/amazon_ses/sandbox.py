@@ -15,9 +15,9 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from anymail.esps.amazon_ses.signing import authorization, sha256
-from anymail.esps.sandbox import Letter, Refusal, Reply, SandboxESP, addresses, json_of, json_response, violation
-from anymail.esps.sns import signed
-from anymail.esps.webhook import same
+from anymail.esps.kit.sandbox import Letter, Refusal, Reply, SandboxESP, addresses, json_of, json_response, violation
+from anymail.esps.kit.topics import signed
+from anymail.esps.kit.webhook import constant_time_equal
 from anymail.exceptions import AnymailInvalidAddress
 from anymail.wire import Headers, Request, Response
 
@@ -197,7 +197,9 @@ class AmazonSESSandbox(SandboxESP):
         headers = Headers([(name, value) for name, value in request.headers.items() if name.lower() in names])
         if not _near(headers.get("X-Amz-Date", ""), self.clock()):
             raise _refusal("Signature expired or not yet current.", "InvalidSignatureException", 403)
-        if not same(given, authorization(request, headers, sha256(request.body), CREDENTIALS, "ses", REGION)):
+        if not constant_time_equal(
+            given, authorization(request, headers, sha256(request.body), CREDENTIALS, "ses", REGION)
+        ):
             raise _refusal(
                 "The request signature we calculated does not match the signature you provided. Check your AWS Secret "
                 "Access Key and signing method. Consult the service documentation for details.",

@@ -12,14 +12,14 @@ from typing import Any, NamedTuple
 
 from anymail.conf import SendOptions, option
 from anymail.esps.amazon_ses.signing import AWS, AWSAnswers, AWSOptions, aws_for
-from anymail.esps.base import ESP, present
-from anymail.esps.batches import gather, not_taken
+from anymail.esps.kit.batches import merge_statuses, not_taken
+from anymail.esps.kit.sending import ESP, without_empty
 from anymail.exceptions import AnymailAPIError, Category
 from anymail.mail.addresses import EmailAddress
 from anymail.mail.attachments import Attachment
 from anymail.mail.message import MailHeaders, OutgoingMail, deep_merge
 from anymail.mail.mime import ascii_list, header_value, mime
-from anymail.mail.status import Recipients, all_recipients
+from anymail.mail.status import RecipientStatuses, all_recipients
 from anymail.mail.supports import MANY, Supports, Unsupported
 from anymail.wire import Base64, Flow, Request, Response, json_text
 
@@ -111,7 +111,7 @@ class AmazonSES(AWSAnswers, ESP[AmazonSESOptions]):
             what = "multiple tags with the AMAZON_SES_MESSAGE_TAG_NAME setting"
             yield Unsupported(what, {"tags": mail.tags[:1]})
 
-    def deliver(self, mail: OutgoingMail) -> Flow[Recipients]:
+    def deliver(self, mail: OutgoingMail) -> Flow[RecipientStatuses]:
         """One call, or several: one for each recipient of a batch without merge data, else for every 50 destinations.
 
         What one of several fails on is the status of its recipients: "failed", or "unknown" where SES may have taken
@@ -125,12 +125,12 @@ class AmazonSES(AWSAnswers, ESP[AmazonSESOptions]):
                 response = yield self._request(call)
                 for letter, one in zip(call.letters, self._message_ids(response, call), strict=True):
                     addresses = (*letter.to, *mail.cc, *mail.bcc)
-                    gather(statuses, all_recipients(addresses, "queued" if one else "failed", one))
+                    merge_statuses(statuses, all_recipients(addresses, "queued" if one else "failed", one))
                 accepted = True
             except AnymailAPIError as error:
                 errors.append(error)
                 to = (address for letter in call.letters for address in letter.to)
-                gather(statuses, not_taken((*to, *mail.cc, *mail.bcc), error))
+                merge_statuses(statuses, not_taken((*to, *mail.cc, *mail.bcc), error))
                 if error.category in _IN_VAIN:
                     break
         if not accepted:
@@ -154,7 +154,7 @@ class AmazonSES(AWSAnswers, ESP[AmazonSESOptions]):
         # With Raw, the addresses of the MIME message are shown, and these would replace them.
         written = _formatted if simple else _bare
         return deep_merge(
-            present(
+            without_empty(
                 {
                     "FromEmailAddress": mail.from_email[0].ascii_address if simple else None,
                     "Destination": _destination(written(letter.to), written(mail.cc), mail.bcc),
@@ -173,7 +173,7 @@ class AmazonSES(AWSAnswers, ESP[AmazonSESOptions]):
 
     def bulk_email(self, mail: OutgoingMail, letters: Sequence[_Letter]) -> dict[str, Any]:
         """The body of SendBulkEmail."""
-        common = present(
+        common = without_empty(
             {
                 "FromEmailAddress": ", ".join(_formatted(mail.from_email)),
                 "ReplyToAddresses": _formatted(mail.reply_to),
@@ -187,7 +187,7 @@ class AmazonSES(AWSAnswers, ESP[AmazonSESOptions]):
         return {
             **deep_merge(common, mail.esp_extra),
             "BulkEmailEntries": [
-                present(
+                without_empty(
                     {
                         "Destination": _destination(_formatted(letter.to), _formatted(mail.cc), mail.bcc),
                         "ReplacementEmailContent": {
@@ -320,7 +320,7 @@ def _printable(text: str, most: int) -> bool:
 def _simple(mail: OutgoingMail, headers: Sequence[tuple[str, str]]) -> dict[str, Any]:
     """Content.Simple."""
     body = {"Text": mail.text, "Html": mail.html}
-    return present(
+    return without_empty(
         {
             "Subject": {"Data": mail.subject, "Charset": "UTF-8"},
             "Body": {name: {"Data": content, "Charset": "UTF-8"} for name, content in body.items() if content},
@@ -334,10 +334,10 @@ def _template(mail: OutgoingMail) -> dict[str, Any]:
     """DefaultContent.Template: a stored template by its name or ARN, or the message as one."""
     stored = "TemplateArn" if (mail.template_id or "").startswith("arn:") else "TemplateName"
     inline = {"Subject": mail.subject, "Text": mail.text, "Html": mail.html}
-    return present(
+    return without_empty(
         {
             stored: mail.template_id,
-            "TemplateContent": None if mail.template_id else present(inline),
+            "TemplateContent": None if mail.template_id else without_empty(inline),
             "TemplateData": json_text(mail.merge_global_data, "merge_global_data") if mail.merge_global_data else None,
             "Attachments": [_attachment(attachment) for attachment in mail.attachments],
         }
@@ -356,7 +356,7 @@ def _attachment(attachment: Attachment) -> dict[str, Any]:
 
 
 def _destination(to: list[str], cc: list[str], bcc: Sequence[EmailAddress]) -> dict[str, Any]:
-    return present({"ToAddresses": to, "CcAddresses": cc, "BccAddresses": _bare(bcc)})
+    return without_empty({"ToAddresses": to, "CcAddresses": cc, "BccAddresses": _bare(bcc)})
 
 
 def _formatted(addresses: Sequence[EmailAddress]) -> list[str]:
@@ -373,5 +373,5 @@ def _header_list(headers: Sequence[tuple[str, str]]) -> list[dict[str, str]]:
 
 def _overrides(mail: OutgoingMail) -> dict[str, Any]:
     opens, clicks = _SWITCH[mail.track_opens], _SWITCH[mail.track_clicks]
-    tracking = present({"OpenTrackingEnabled": opens, "ClickTrackingEnabled": clicks})
+    tracking = without_empty({"OpenTrackingEnabled": opens, "ClickTrackingEnabled": clicks})
     return {"Tracking": tracking} if tracking else {}

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from anymail.conf import Options, mapping, option
-from anymail.esps.base import AnswerReader
+from anymail.esps.kit.sending import ResponseReader
 from anymail.exceptions import (
     AnymailAPIError,
     AnymailConfigurationError,
@@ -325,7 +325,7 @@ _CATEGORIES: dict[str, Category] = {
 }
 
 
-class AWSAnswers(AnswerReader):
+class AWSAnswers(ResponseReader):
     """Reads the answers of SES, SNS, S3 and KMS."""
 
     name = "Amazon SES"

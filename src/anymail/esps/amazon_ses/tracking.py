@@ -12,9 +12,9 @@ from email.header import decode_header, make_header
 from typing import Any, NamedTuple
 
 from anymail.conf import option
-from anymail.esps.amazon_ses.sns import SNSOptions, SNSWebhook
-from anymail.esps.reading import json_object_of, list_of, object_of, string_of, texts_of
-from anymail.esps.webhook import Events, utc_time
+from anymail.esps.amazon_ses.topics import SNSOptions, SNSWebhook
+from anymail.esps.kit.values import json_object_of, list_of, object_of, string_of, texts_of
+from anymail.esps.kit.webhook import Events, utc_time
 from anymail.exceptions import AnymailConfigurationError
 from anymail.signals import AnymailTrackingEvent, EventType, RejectReason
 from anymail.wire import Flow

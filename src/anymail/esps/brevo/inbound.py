@@ -13,8 +13,8 @@ from django.http import HttpRequest
 from anymail.conf import Secret, base_url, option, secret
 from anymail.esps.brevo.sending import API_URL
 from anymail.esps.brevo.tracking import BrevoWebhook, BrevoWebhookOptions
-from anymail.esps.reading import number_of, object_of
-from anymail.esps.webhook import Events, json_body
+from anymail.esps.kit.values import number_of, object_of
+from anymail.esps.kit.webhook import Events, json_body
 from anymail.exceptions import AnymailAPIError, AnymailConfigurationError, AnymailWebhookValidationFailure
 from anymail.inbound import AnymailInboundMessage
 from anymail.mail.addresses import EmailAddress, format_addresses

@@ -10,8 +10,7 @@ from base64 import b64decode
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from anymail.esps.reading import json_object_of
-from anymail.esps.sandbox import (
+from anymail.esps.kit.sandbox import (
     Letter,
     Refusal,
     Reply,
@@ -23,6 +22,7 @@ from anymail.esps.sandbox import (
     rendered,
     violation,
 )
+from anymail.esps.kit.values import json_object_of
 from anymail.exceptions import AnymailInvalidAddress
 from anymail.wire import Request, Response
 

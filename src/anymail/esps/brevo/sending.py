@@ -13,14 +13,14 @@ from email.header import Header
 from typing import Any, ClassVar
 
 from anymail.conf import Secret, SendOptions, base_url, boolean, option, secret
-from anymail.esps.base import ESP, AnswerReader, Coalescing, present
-from anymail.esps.batches import not_taken
-from anymail.esps.reading import number_of
+from anymail.esps.kit.batches import not_taken
+from anymail.esps.kit.sending import ESP, Coalescing, ResponseReader, without_empty
+from anymail.esps.kit.values import number_of
 from anymail.exceptions import AnymailAPIError, Category
 from anymail.mail.addresses import EmailAddress
 from anymail.mail.attachments import Attachment
 from anymail.mail.message import MailHeaders, OutgoingMail, Personal, deep_merge, merge_headers
-from anymail.mail.status import AnymailRecipientStatus, Recipients, all_recipients
+from anymail.mail.status import AnymailRecipientStatus, RecipientStatuses, all_recipients
 from anymail.mail.supports import MANY, Supports, Unsupported
 from anymail.wire import Base64, Flow, Request, Response, json_text
 
@@ -62,7 +62,7 @@ _MAX_VERSIONS, _MAX_RECIPIENTS = 1000, 2000
 _SPECIALS = re.compile(r'[][\\()<>@,:;".]')
 
 
-class BrevoAnswers(AnswerReader):
+class BrevoAnswers(ResponseReader):
     """Reads the answers of Brevo's API: to a message, and to an attachment that is asked for."""
 
     name = "Brevo"
@@ -122,14 +122,14 @@ class Brevo(BrevoAnswers, ESP[BrevoOptions]):
         if any(len(own[spec]) < len(values) for spec, values in mail.merge_headers.items()):
             yield Unsupported("non-ASCII characters in merge_headers", {"merge_headers": own})
 
-    def deliver(self, mail: OutgoingMail) -> Flow[Recipients]:
+    def deliver(self, mail: OutgoingMail) -> Flow[RecipientStatuses]:
         if mail.batch and mail.to and "messageVersions" not in mail.esp_extra:
             return (yield from self._deliver_batch(mail))
         response = yield self._request(self.message(mail))
         ids = self._message_ids(response)
         return all_recipients(mail.recipients, "queued", ids[0] if len(ids) == 1 else None)
 
-    def _deliver_batch(self, mail: OutgoingMail) -> Flow[Recipients]:
+    def _deliver_batch(self, mail: OutgoingMail) -> Flow[RecipientStatuses]:
         """A batch too large for one call takes several. If a later one fails, the statuses say for whom."""
         versions = [(personal.to, self.version(mail, personal)) for personal in mail.personal()]
         size = max(1, min(_MAX_VERSIONS, _MAX_RECIPIENTS // (1 + len(mail.cc) + len(mail.bcc))))
@@ -155,7 +155,7 @@ class Brevo(BrevoAnswers, ESP[BrevoOptions]):
         content = bool(mail.subject), bool(mail.text), bool(mail.html)
         return mail.from_email, mail.tags, mail.template_id, mail.send_at, content
 
-    def deliver_many(self, mails: Sequence[OutgoingMail]) -> Flow[list[Recipients | AnymailAPIError]]:
+    def deliver_many(self, mails: Sequence[OutgoingMail]) -> Flow[list[RecipientStatuses | AnymailAPIError]]:
         """Each message is a version with content of its own; that of the first stands for the default."""
         messages = [self.message(mail) for mail in mails]
         shared = {key: value for key, value in messages[0].items() if key not in _VERSION or key in _CONTENT}
@@ -168,7 +168,7 @@ class Brevo(BrevoAnswers, ESP[BrevoOptions]):
 
     def message(self, mail: OutgoingMail, versions: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
         """The request of /smtp/email, to the recipients of ``versions`` if there are any."""
-        payload = present(
+        payload = without_empty(
             {
                 "sender": self._address(mail.from_email[0]) if mail.from_email else None,
                 "to": [] if versions else self._addresses(mail.to),
@@ -196,7 +196,7 @@ class Brevo(BrevoAnswers, ESP[BrevoOptions]):
         spec = personal.to.addr_spec
         own_headers = mail.merge_metadata.get(spec) or mail.merge_headers.get(spec)
         headers = _headers(personal.headers, personal.metadata) if own_headers else {}
-        return present(
+        return without_empty(
             {
                 "to": self._addresses([personal.to]),
                 "headers": {name: value for name, value in headers.items() if name.lower() not in _IDEMPOTENCY_KEYS},

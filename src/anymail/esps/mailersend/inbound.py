@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from anymail.conf import Secret, WebhookOptions, secrets
+from anymail.esps.kit.values import text_or_digits_of
+from anymail.esps.kit.webhook import Events, utc_time
 from anymail.esps.mailersend.tracking import SignedWebhook
-from anymail.esps.reading import text_or_digits_of
-from anymail.esps.webhook import Events, utc_time
 from anymail.exceptions import AnymailConfigurationError
 from anymail.inbound import AnymailInboundMessage
 from anymail.signals import AnymailInboundEvent

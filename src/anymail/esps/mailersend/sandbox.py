@@ -13,8 +13,7 @@ from mimetypes import guess_type
 from secrets import token_hex
 from typing import Any
 
-from anymail.esps.mailersend.tracking import signature
-from anymail.esps.sandbox import (
+from anymail.esps.kit.sandbox import (
     Letter,
     Refusal,
     Reply,
@@ -26,6 +25,7 @@ from anymail.esps.sandbox import (
     rendered,
     violation,
 )
+from anymail.esps.mailersend.tracking import signature
 from anymail.wire import Request, Response
 
 API_TOKEN = "mlsn.sandbox-mailersend-token"

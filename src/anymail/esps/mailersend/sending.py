@@ -10,12 +10,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from anymail.conf import Secret, SendOptions, base_url, option, optional, secret
-from anymail.esps.base import ESP, present
+from anymail.esps.kit.sending import ESP, without_empty
 from anymail.exceptions import AnymailUnsupportedFeature, Category
 from anymail.mail.addresses import EmailAddress
 from anymail.mail.attachments import Attachment
 from anymail.mail.message import MailHeaders, OutgoingMail, Personal, deep_merge
-from anymail.mail.status import AnymailRecipientStatus, Recipients, all_recipients
+from anymail.mail.status import AnymailRecipientStatus, RecipientStatuses, all_recipients
 from anymail.mail.supports import MANY, Supports, Unsupported
 from anymail.wire import Base64, Flow, Request, Response
 
@@ -92,7 +92,7 @@ class MailerSend(ESP[MailerSendOptions]):
                 if getattr(mail, name):
                     yield Unsupported(f"{name} with template_id", {name: ""})
 
-    def deliver(self, mail: OutgoingMail) -> Flow[Recipients]:
+    def deliver(self, mail: OutgoingMail) -> Flow[RecipientStatuses]:
         if mail.batch and self._batch_send_mode(mail) == BULK:
             emails = [self.email(mail, [personal]) for personal in mail.personal()]
             response = yield self._request("bulk-email", mail, emails)
@@ -106,7 +106,7 @@ class MailerSend(ESP[MailerSendOptions]):
         payload = {
             # A template has a subject of its own, which an empty one should not hide.
             **({} if mail.template_id else {"subject": ""}),
-            **present(
+            **without_empty(
                 {
                     "from": _contact(mail.from_email[0]) if mail.from_email else None,
                     "to": [_contact(personal.to) for personal in to],
@@ -123,7 +123,7 @@ class MailerSend(ESP[MailerSendOptions]):
                         {"email": personal.to.addr_spec, "data": personal.merge_data} for personal in to if merging
                     ],
                     "send_at": int(mail.send_at.timestamp()) if mail.send_at else None,
-                    "settings": present({"track_clicks": mail.track_clicks, "track_opens": mail.track_opens}),
+                    "settings": without_empty({"track_clicks": mail.track_clicks, "track_opens": mail.track_opens}),
                     **_headers(mail.headers),
                 }
             ),
@@ -151,7 +151,7 @@ class MailerSend(ESP[MailerSendOptions]):
         known = (_CATEGORIES[code] for code in _CODE.findall(text) if code in _CATEGORIES)
         return text, next(known, category)
 
-    def _single(self, response: Response, mail: OutgoingMail) -> Recipients:
+    def _single(self, response: Response, mail: OutgoingMail) -> RecipientStatuses:
         if not response.ok:
             raise self.api_error(response)
         message_id = response.headers.get("X-Message-Id")
@@ -182,7 +182,7 @@ class MailerSend(ESP[MailerSendOptions]):
             raise self.unreadable(response, "with errors or an unknown warning")
         return found, "ALL_SUPPRESSED" in types
 
-    def _bulk(self, response: Response, mail: OutgoingMail) -> Recipients:
+    def _bulk(self, response: Response, mail: OutgoingMail) -> RecipientStatuses:
         answer = self.read_json(response)
         bulk_id = answer.get("bulk_email_id") if isinstance(answer, dict) else None
         if not isinstance(bulk_id, str) or not bulk_id:
@@ -197,7 +197,7 @@ def _warn_if_paused(response: Response) -> None:
 
 
 def _contact(address: EmailAddress) -> dict[str, str]:
-    return present({"email": address.addr_spec, "name": address.display_name})
+    return without_empty({"email": address.addr_spec, "name": address.display_name})
 
 
 def _headers(headers: MailHeaders[str]) -> dict[str, Any]:

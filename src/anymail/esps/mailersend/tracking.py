@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 from django.http import HttpRequest
 
 from anymail.conf import Secret, WebhookOptions, secrets
-from anymail.esps.reading import object_of, text_of, text_or_digits_of, texts_of
-from anymail.esps.webhook import Events, OptionsT, Webhook, any_secret, json_object, same, utc_time
+from anymail.esps.kit.values import object_of, text_of, text_or_digits_of, texts_of
+from anymail.esps.kit.webhook import Events, OptionsT, Webhook, any_secret, constant_time_equal, json_object, utc_time
 from anymail.exceptions import AnymailConfigurationError, AnymailWebhookValidationFailure
 from anymail.signals import AnymailTrackingEvent, EventType, RejectReason
 
@@ -64,9 +64,12 @@ class SignedWebhook(Webhook[OptionsT]):
     def verify(self, request: HttpRequest) -> None:
         given = request.headers.get("Signature", "")
         own: tuple[Secret, ...] = getattr(self.options, self.secret_option)
-        if any_secret(own, lambda secret: same(given, signature(secret, request.body))):
+        if any_secret(own, lambda secret: constant_time_equal(given, signature(secret, request.body))):
             return
-        if same(given, signature(PUBLIC_TEST_SECRET, request.body)) and json_object(request).get("type") == PING:
+        if (
+            constant_time_equal(given, signature(PUBLIC_TEST_SECRET, request.body))
+            and json_object(request).get("type") == PING
+        ):
             return
         if not own:
             raise AnymailConfigurationError(

@@ -13,10 +13,10 @@ from typing import Any
 
 from django.http import HttpRequest, QueryDict
 
+from anymail.esps.kit.values import number_of
+from anymail.esps.kit.webhook import Events, posix_time
 from anymail.esps.mailgun.sending import basic_auth
 from anymail.esps.mailgun.tracking import MailgunWebhook, is_json
-from anymail.esps.reading import number_of
-from anymail.esps.webhook import Events, posix_time
 from anymail.exceptions import AnymailConfigurationError, AnymailWebhookValidationFailure
 from anymail.inbound import AnymailInboundMessage
 from anymail.signals import AnymailInboundEvent

@@ -10,9 +10,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from anymail.conf import Secret
-from anymail.esps.mailgun.sending import basic_auth
-from anymail.esps.mailgun.tracking import signature
-from anymail.esps.sandbox import (
+from anymail.esps.kit.sandbox import (
     FormFile,
     Letter,
     Refusal,
@@ -23,6 +21,8 @@ from anymail.esps.sandbox import (
     json_response,
     violation,
 )
+from anymail.esps.mailgun.sending import basic_auth
+from anymail.esps.mailgun.tracking import signature
 from anymail.exceptions import AnymailInvalidAddress
 from anymail.mail.addresses import EmailAddress, format_addresses
 from anymail.wire import Request, Response

@@ -16,11 +16,11 @@ from typing import Any
 from urllib.parse import quote
 
 from anymail.conf import Secret, SendOptions, base_url, option, secret
-from anymail.esps.base import ESP
+from anymail.esps.kit.sending import ESP
 from anymail.exceptions import AnymailAPIError, AnymailError, Category
 from anymail.mail.addresses import format_addresses
 from anymail.mail.message import MailHeaders, OutgoingMail
-from anymail.mail.status import Recipients, all_recipients
+from anymail.mail.status import RecipientStatuses, all_recipients
 from anymail.mail.supports import MANY, Supports, Unsupported
 from anymail.mail.text import refuse_controls_in
 from anymail.wire import File, Flow, Request, Response, json_text
@@ -85,7 +85,7 @@ class Mailgun(ESP[MailgunOptions]):
         if mail.batch:
             yield from _check_merge(mail)
 
-    def deliver(self, mail: OutgoingMail) -> Flow[Recipients]:
+    def deliver(self, mail: OutgoingMail) -> Flow[RecipientStatuses]:
         response = yield Request.post(
             f"{self.options.api_url}{quote(self.sender_domain(mail), safe='')}/messages",
             headers=self._headers(mail),
@@ -153,7 +153,7 @@ class Mailgun(ESP[MailgunOptions]):
 
     # Reading answers.
 
-    def _queued(self, response: Response, mail: OutgoingMail) -> Recipients:
+    def _queued(self, response: Response, mail: OutgoingMail) -> RecipientStatuses:
         if response.ok and response.text.startswith("Mailgun Magnificent API"):
             raise AnymailAPIError(
                 f"Invalid Mailgun API endpoint: there is none for the sender domain {self.sender_domain(mail)!r} at "

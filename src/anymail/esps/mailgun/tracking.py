@@ -16,8 +16,8 @@ from typing import Any
 from django.http import HttpRequest, QueryDict
 
 from anymail.conf import Secret, WebhookOptions, secret, secrets
-from anymail.esps.reading import object_of, string_of, text_of, texts_of
-from anymail.esps.webhook import Events, Webhook, any_secret, json_object, posix_time, same
+from anymail.esps.kit.values import object_of, string_of, text_of, texts_of
+from anymail.esps.kit.webhook import Events, Webhook, any_secret, constant_time_equal, json_object, posix_time
 from anymail.exceptions import AnymailConfigurationError, AnymailWebhookValidationFailure
 from anymail.signals import AnymailTrackingEvent, EventType, RejectReason
 
@@ -77,7 +77,7 @@ class MailgunWebhook(Webhook[MailgunWebhookOptions]):
         if not (token and given and f"{timestamp}{token}".isascii()):
             raise AnymailWebhookValidationFailure("The signature is missing or malformed.")
         if not any_secret(
-            self.keys, lambda key: True in [same(one, signature(key, timestamp, token)) for one in given]
+            self.keys, lambda key: True in [constant_time_equal(one, signature(key, timestamp, token)) for one in given]
         ):
             raise AnymailWebhookValidationFailure(
                 "The signature is wrong. Compare MAILGUN_WEBHOOK_SIGNING_KEY with the signing key at Mailgun."

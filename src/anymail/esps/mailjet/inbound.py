@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from anymail.esps.kit.values import number_of, text_of
+from anymail.esps.kit.webhook import Events
 from anymail.esps.mailjet.tracking import MailjetWebhook
-from anymail.esps.reading import number_of, text_of
-from anymail.esps.webhook import Events
 from anymail.exceptions import AnymailConfigurationError
 from anymail.inbound import AnymailInboundMessage
 from anymail.signals import AnymailInboundEvent

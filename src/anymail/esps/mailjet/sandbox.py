@@ -8,8 +8,8 @@ from base64 import b64decode, b64encode
 from collections.abc import Iterator
 from typing import Any
 
-from anymail.esps.reading import json_object_of
-from anymail.esps.sandbox import Letter, Refusal, Reply, SandboxESP, addresses, json_of, json_response, violation
+from anymail.esps.kit.sandbox import Letter, Refusal, Reply, SandboxESP, addresses, json_of, json_response, violation
+from anymail.esps.kit.values import json_object_of
 from anymail.exceptions import AnymailInvalidAddress
 from anymail.mail.addresses import EmailAddress, format_addresses
 from anymail.wire import Request, Response

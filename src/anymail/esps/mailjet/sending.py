@@ -12,8 +12,8 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from anymail.conf import Secret, SendOptions, base_url, option, secret
-from anymail.esps.base import ESP, Coalescing, present
-from anymail.esps.batches import gather, not_taken
+from anymail.esps.kit.batches import merge_statuses, not_taken
+from anymail.esps.kit.sending import ESP, Coalescing, without_empty
 from anymail.exceptions import (
     AnymailAPIError,
     AnymailInvalidValue,
@@ -24,7 +24,7 @@ from anymail.exceptions import (
 from anymail.mail.addresses import EmailAddress
 from anymail.mail.attachments import Attachment
 from anymail.mail.message import MailHeaders, OutgoingMail, deep_merge
-from anymail.mail.status import AnymailRecipientStatus, Recipients, all_recipients
+from anymail.mail.status import AnymailRecipientStatus, RecipientStatuses, all_recipients
 from anymail.mail.supports import Supports, Unsupported
 from anymail.wire import Base64, Flow, Request, Response, json_text
 
@@ -90,10 +90,10 @@ class Mailjet(ESP[MailjetOptions]):
             rest = {key: value for key, value in mail.esp_extra.items() if key != "Messages"}
             yield Unsupported("Messages in esp_extra (it would replace all recipients)", {"esp_extra": rest})
 
-    def deliver(self, mail: OutgoingMail) -> Flow[Recipients]:
+    def deliver(self, mail: OutgoingMail) -> Flow[RecipientStatuses]:
         """A batch too large for one call takes several. If a later one fails, the statuses say for whom."""
         content, messages, to = self.content(mail), self.messages(mail), _to(mail)
-        statuses: Recipients = {}
+        statuses: RecipientStatuses = {}
         for start in range(0, len(messages), _MESSAGES_PER_CALL):
             part = slice(start, start + _MESSAGES_PER_CALL)
             try:
@@ -108,7 +108,7 @@ class Mailjet(ESP[MailjetOptions]):
                 if start == 0:
                     raise
                 return {**statuses, **all_recipients(mail.to[start:], "failed"), **not_taken(mail.to[part], error)}
-            gather(found, statuses)
+            merge_statuses(found, statuses)
             statuses = found
         return statuses
 
@@ -118,7 +118,7 @@ class Mailjet(ESP[MailjetOptions]):
         of_message = mail.esp_extra.keys() <= {"Globals"} and isinstance(mail.esp_extra.get("Globals", {}), Mapping)
         return "send" if own_content and of_message else None
 
-    def deliver_many(self, mails: Sequence[OutgoingMail]) -> Flow[list[Recipients | AnymailAPIError]]:
+    def deliver_many(self, mails: Sequence[OutgoingMail]) -> Flow[list[RecipientStatuses | AnymailAPIError]]:
         messages = []
         for mail in mails:
             [message] = self.messages(mail)
@@ -132,7 +132,7 @@ class Mailjet(ESP[MailjetOptions]):
         return {
             # A template has a subject of its own, which an empty one should not hide.
             **({} if _templated(mail) else {"Subject": ""}),
-            **present(
+            **without_empty(
                 {
                     "From": _contact(mail.from_email[0]) if mail.from_email else None,
                     "Sender": _contact(mail.envelope_sender) if mail.envelope_sender else None,
@@ -161,7 +161,7 @@ class Mailjet(ESP[MailjetOptions]):
         if not mail.batch:
             return [{"To": [_contact(address) for address in mail.to]}]
         return [
-            present(
+            without_empty(
                 {
                     "To": [_contact(personal.to)],
                     "EventPayload": json_text(personal.metadata, "merge_metadata")
@@ -217,11 +217,11 @@ class Mailjet(ESP[MailjetOptions]):
         to: Sequence[tuple[EmailAddress, ...]],
         results: Sequence[dict[str, Any]],
         response: Response,
-    ) -> Recipients | AnymailAPIError:
+    ) -> RecipientStatuses | AnymailAPIError:
         """The statuses of a mail's recipients; an error if none of its messages was taken, unless invalid recipients
         are all that is wrong.
         """
-        statuses: Recipients = {}
+        statuses: RecipientStatuses = {}
         refused: list[dict[str, Any]] = []
         for addresses, result in zip(to, results, strict=True):
             lists = {"To": addresses, "Cc": mail.cc, "Bcc": mail.bcc}
@@ -235,7 +235,7 @@ class Mailjet(ESP[MailjetOptions]):
                 if not _is_for_a_recipient(result):
                     refused.append(result)
             # Of copies to cc, the last counts.
-            gather(found, statuses)
+            merge_statuses(found, statuses)
             statuses = found
         if not refused or any(result["Status"] == "success" for result in results):
             return statuses
@@ -275,7 +275,7 @@ def _template_id(mail: OutgoingMail) -> int | None:
 
 
 def _contact(address: EmailAddress) -> dict[str, str]:
-    return present({"Email": address.addr_spec, "Name": address.display_name})
+    return without_empty({"Email": address.addr_spec, "Name": address.display_name})
 
 
 def _own_headers(mail: OutgoingMail, to: EmailAddress) -> dict[str, str]:
@@ -355,7 +355,7 @@ def _is_for_a_recipient(result: dict[str, Any]) -> bool:
     return bool(named) and all(named)
 
 
-def _accepted(result: dict[str, Any], lists: Mapping[str, Sequence[EmailAddress]]) -> Recipients | None:
+def _accepted(result: dict[str, Any], lists: Mapping[str, Sequence[EmailAddress]]) -> RecipientStatuses | None:
     """The statuses of a message that Mailjet took; None if the answer does not look like it."""
     ids: dict[str, str] = {}
     for name in lists:
@@ -366,7 +366,7 @@ def _accepted(result: dict[str, Any], lists: Mapping[str, Sequence[EmailAddress]
                     ids[email.lower()] = str(message_id)
                 case _:
                     return None
-    statuses: Recipients = {}
+    statuses: RecipientStatuses = {}
     for address in (address for addresses in lists.values() for address in addresses):
         # Mailjet may write an address in another case.
         found = ids.get(address.addr_spec.lower()) or ids.get(address.key.lower())
@@ -374,7 +374,7 @@ def _accepted(result: dict[str, Any], lists: Mapping[str, Sequence[EmailAddress]
     return statuses if ids else None
 
 
-def _refused(result: dict[str, Any], lists: Mapping[str, Sequence[EmailAddress]]) -> Recipients:
+def _refused(result: dict[str, Any], lists: Mapping[str, Sequence[EmailAddress]]) -> RecipientStatuses:
     """The statuses of a message that Mailjet did not take."""
     statuses = all_recipients([address for addresses in lists.values() for address in addresses], "failed")
     for error in _errors(result):

@@ -11,8 +11,8 @@ from typing import Any
 from django.http import HttpRequest
 
 from anymail.conf import WebhookOptions
-from anymail.esps.reading import json_object_of, text_of, text_or_digits_of
-from anymail.esps.webhook import Events, Webhook, json_body, posix_time
+from anymail.esps.kit.values import json_object_of, text_of, text_or_digits_of
+from anymail.esps.kit.webhook import Events, Webhook, json_body, posix_time
 from anymail.exceptions import AnymailConfigurationError, AnymailWebhookValidationFailure
 from anymail.signals import AnymailTrackingEvent, EventType, RejectReason
 

@@ -10,10 +10,10 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from anymail.conf import Secret, WebhookOptions, base_url, option, secret, secrets, whole_number
+from anymail.esps.kit.values import object_of, text_of
+from anymail.esps.kit.webhook import Events, posix_time
 from anymail.esps.mailtrap.sending import SANDBOX_URL, STREAMS, USER_AGENT, MailtrapAPI
 from anymail.esps.mailtrap.tracking import MailtrapWebhook, event_word
-from anymail.esps.reading import object_of, text_of
-from anymail.esps.webhook import Events, posix_time
 from anymail.exceptions import AnymailAPIError, AnymailConfigurationError, AnymailWebhookValidationFailure
 from anymail.inbound import AnymailInboundMessage
 from anymail.signals import AnymailInboundEvent

@@ -12,8 +12,7 @@ from base64 import b64decode
 from collections.abc import Iterator
 from typing import Any
 
-from anymail.esps.mailtrap.tracking import signature
-from anymail.esps.sandbox import (
+from anymail.esps.kit.sandbox import (
     Letter,
     Refusal,
     Reply,
@@ -24,6 +23,7 @@ from anymail.esps.sandbox import (
     object_schema,
     violation,
 )
+from anymail.esps.mailtrap.tracking import signature
 from anymail.wire import Request, Response
 
 API_TOKEN = "0123456789abcdef-sandbox-mailtrap"

@@ -12,13 +12,13 @@ from urllib.parse import quote
 
 from anymail._version import __version__
 from anymail.conf import Secret, SendOptions, base_url, option, optional, secret
-from anymail.esps.base import ESP, AnswerReader, Coalescing, present
-from anymail.esps.batches import not_taken
+from anymail.esps.kit.batches import not_taken
+from anymail.esps.kit.sending import ESP, Coalescing, ResponseReader, without_empty
 from anymail.exceptions import AnymailAPIError, Category
 from anymail.mail.addresses import EmailAddress
 from anymail.mail.attachments import Attachment
 from anymail.mail.message import MailHeaders, OutgoingMail, Personal, deep_merge, merge_headers
-from anymail.mail.status import AnymailRecipientStatus, Recipients, all_recipients
+from anymail.mail.status import AnymailRecipientStatus, RecipientStatuses, all_recipients
 from anymail.mail.supports import Supports, Unsupported
 from anymail.wire import Flow, Request, Response, json_body
 
@@ -61,7 +61,7 @@ _RECIPIENTS = ("to", "cc", "bcc")
 _BATCH, _BATCH_BYTES = 500, 45_000_000
 
 
-class MailtrapAPI(AnswerReader):
+class MailtrapAPI(ResponseReader):
     """What all of Mailtrap's answers have in common."""
 
     name = "Mailtrap"
@@ -96,16 +96,16 @@ class Mailtrap(MailtrapAPI, ESP[MailtrapOptions]):
         if len(mail.reply_to) > 1 and len(plain) < len(mail.reply_to):
             yield Unsupported("EAI with multiple reply_to addresses", {"reply_to": plain})
 
-    def deliver(self, mail: OutgoingMail) -> Flow[Recipients]:
+    def deliver(self, mail: OutgoingMail) -> Flow[RecipientStatuses]:
         if mail.batch and mail.to:
             return (yield from self._deliver_batch(mail))
         response = yield self._request("send", self.message(mail))
         return self._queued(self._answer(response), mail.recipients, response)
 
-    def _deliver_batch(self, mail: OutgoingMail) -> Flow[Recipients]:
+    def _deliver_batch(self, mail: OutgoingMail) -> Flow[RecipientStatuses]:
         """As many calls as it takes. Once a message is taken, the failure of a later call is its recipients' own."""
         base = _without_recipients(self.message(mail))
-        results: list[Recipients | AnymailAPIError] = []
+        results: list[RecipientStatuses | AnymailAPIError] = []
         for part in self._parts(mail):
             groups = [(personal.to, *mail.cc, *mail.bcc) for personal, _ in part]
             try:
@@ -140,7 +140,7 @@ class Mailtrap(MailtrapAPI, ESP[MailtrapOptions]):
             return None
         return frozenset(self.message(mail)) - {"cc", "bcc"}
 
-    def deliver_many(self, mails: Sequence[OutgoingMail]) -> Flow[list[Recipients | AnymailAPIError]]:
+    def deliver_many(self, mails: Sequence[OutgoingMail]) -> Flow[list[RecipientStatuses | AnymailAPIError]]:
         """The first message is the base of the call; the requests hold that in which each differs from it.
 
         All have the same properties (``batch_key``), so that none falls back on what it left out.
@@ -156,7 +156,7 @@ class Mailtrap(MailtrapAPI, ESP[MailtrapOptions]):
 
     def message(self, mail: OutgoingMail) -> dict[str, Any]:
         """The request of the send endpoint. Without its recipients it is the ``base`` of a batch."""
-        payload = present(
+        payload = without_empty(
             {
                 "from": _address(mail.from_email[0]) if mail.from_email else None,
                 "to": [_address(address) for address in mail.to],
@@ -179,7 +179,7 @@ class Mailtrap(MailtrapAPI, ESP[MailtrapOptions]):
     def request(self, mail: OutgoingMail, personal: Personal) -> dict[str, Any]:
         """One of the ``requests`` of a batch. What it holds replaces that of the base, so it is complete."""
         spec = personal.to.addr_spec
-        own = present(
+        own = without_empty(
             {
                 "headers": _headers(mail, personal.headers) if mail.merge_headers.get(spec) else None,
                 "custom_variables": _strings(personal.metadata) if mail.merge_metadata.get(spec) else None,
@@ -188,7 +188,7 @@ class Mailtrap(MailtrapAPI, ESP[MailtrapOptions]):
         )
         recipients = {"to": (personal.to,), "cc": mail.cc, "bcc": mail.bcc}
         return {
-            **present({name: [_address(one) for one in addresses] for name, addresses in recipients.items()}),
+            **without_empty({name: [_address(one) for one in addresses] for name, addresses in recipients.items()}),
             **deep_merge(own, {name: value for name, value in mail.esp_extra.items() if name in own}),
         }
 
@@ -216,7 +216,7 @@ class Mailtrap(MailtrapAPI, ESP[MailtrapOptions]):
 
     def _items(
         self, response: Response, groups: Sequence[Sequence[EmailAddress]]
-    ) -> list[Recipients | AnymailAPIError]:
+    ) -> list[RecipientStatuses | AnymailAPIError]:
         """What became of each request of a batch; ``groups`` are their recipients."""
         answer = self._answer(response)
         items = answer.get("responses")
@@ -233,7 +233,7 @@ class Mailtrap(MailtrapAPI, ESP[MailtrapOptions]):
             for item, addresses in zip(items, groups, strict=True)
         ]
 
-    def _queued(self, item: Any, addresses: Sequence[EmailAddress], response: Response) -> Recipients:
+    def _queued(self, item: Any, addresses: Sequence[EmailAddress], response: Response) -> RecipientStatuses:
         """The statuses of a message that was taken. There is an id for each recipient, or one in the sandbox."""
         taken = isinstance(item, dict) and item.get("success") is True and not item.get("errors")
         ids = item.get("message_ids") if taken else None
@@ -247,13 +247,13 @@ class Mailtrap(MailtrapAPI, ESP[MailtrapOptions]):
         }
 
 
-def _outcome(mail: OutgoingMail, results: Sequence[Recipients | AnymailAPIError]) -> Recipients:
+def _outcome(mail: OutgoingMail, results: Sequence[RecipientStatuses | AnymailAPIError]) -> RecipientStatuses:
     """The statuses of a batch, from the results of its requests; those that are missing were not tried.
 
     Raises the error of the first if all failed. A copy to cc or bcc has the id of the last that was taken.
     """
     statuses = all_recipients(mail.to, "failed")
-    copies: Recipients = {}
+    copies: RecipientStatuses = {}
     for to, result in zip(mail.to, results, strict=False):
         if isinstance(result, AnymailAPIError):
             statuses |= not_taken([to], result)
@@ -282,7 +282,7 @@ def _without_recipients(message: dict[str, Any]) -> dict[str, Any]:
 
 
 def _address(address: EmailAddress) -> dict[str, str]:
-    return present({"email": address.addr_spec, "name": address.display_name})
+    return without_empty({"email": address.addr_spec, "name": address.display_name})
 
 
 def _headers(mail: OutgoingMail, headers: MailHeaders[str]) -> dict[str, str]:
@@ -302,5 +302,5 @@ def _attachment(attachment: Attachment) -> dict[str, Any]:
         "content": attachment.base64,
     }
     if attachment.inline:
-        wire |= present({"disposition": "inline", "content_id": attachment.content_id})
+        wire |= without_empty({"disposition": "inline", "content_id": attachment.content_id})
     return wire

@@ -14,8 +14,8 @@ from typing import Any, ClassVar, TypeVar
 from django.http import HttpRequest
 
 from anymail.conf import Secret, WebhookOptions, secrets
-from anymail.esps.reading import from_json, object_of, text_of
-from anymail.esps.webhook import Events, Webhook, any_secret, json_object, posix_time, same
+from anymail.esps.kit.values import from_json, object_of, text_of
+from anymail.esps.kit.webhook import Events, Webhook, any_secret, constant_time_equal, json_object, posix_time
 from anymail.exceptions import AnymailConfigurationError, AnymailWebhookValidationFailure
 from anymail.signals import AnymailTrackingEvent, EventType, RejectReason
 
@@ -77,7 +77,9 @@ class MailtrapWebhook(Webhook[OptionsT]):
 
     def verify(self, request: HttpRequest) -> None:
         given = request.headers.get("Mailtrap-Signature", "")
-        if self._secrets and not any_secret(self._secrets, lambda secret: same(given, signature(secret, request.body))):
+        if self._secrets and not any_secret(
+            self._secrets, lambda secret: constant_time_equal(given, signature(secret, request.body))
+        ):
             raise AnymailWebhookValidationFailure(
                 "its Mailtrap-Signature is missing or wrong. Compare the signing secret of this webhook at Mailtrap "
                 f"with MAILTRAP_{self.secret_option.upper()}."

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from anymail.esps.reading import number_of, object_of, string_of
-from anymail.esps.webhook import posix_time
+from anymail.esps.kit.values import number_of, object_of, string_of
+from anymail.esps.kit.webhook import posix_time
 from anymail.inbound import AnymailInboundMessage
 from anymail.signals import AnymailInboundEvent
 

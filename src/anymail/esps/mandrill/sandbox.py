@@ -16,8 +16,7 @@ from uuid import uuid4
 
 from django.http import QueryDict
 
-from anymail.esps.mandrill.tracking import signature
-from anymail.esps.sandbox import (
+from anymail.esps.kit.sandbox import (
     Letter,
     Refusal,
     Reply,
@@ -29,6 +28,7 @@ from anymail.esps.sandbox import (
     object_schema,
     violation,
 )
+from anymail.esps.mandrill.tracking import signature
 from anymail.exceptions import AnymailInvalidAddress
 from anymail.wire import Request, Response
 

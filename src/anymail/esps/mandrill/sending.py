@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from anymail.conf import Secret, SendOptions, base_url, option, secret
-from anymail.esps.base import ESP, present
+from anymail.esps.kit.sending import ESP, without_empty
 from anymail.exceptions import AnymailAPIError, Category
 from anymail.mail.addresses import format_addresses
 from anymail.mail.attachments import Attachment
 from anymail.mail.message import OutgoingMail, deep_merge
-from anymail.mail.status import AnymailRecipientStatus, Recipients, Status
+from anymail.mail.status import AnymailRecipientStatus, RecipientStatuses, Status
 from anymail.mail.supports import MANY, Supports
 from anymail.wire import Flow, Request, Response
 
@@ -81,7 +81,7 @@ class Mandrill(ESP[MandrillOptions]):
         merge_metadata=True,
     )
 
-    def deliver(self, mail: OutgoingMail) -> Flow[Recipients]:
+    def deliver(self, mail: OutgoingMail) -> Flow[RecipientStatuses]:
         payload = self.payload(mail)
         path = next((path for field, path in _TEMPLATE_PATHS.items() if field in payload), "messages/send.json")
         headers = {"Accept": "application/json"}
@@ -108,14 +108,14 @@ class Mandrill(ESP[MandrillOptions]):
         return {
             # An empty subject is sent; None leaves it to the template.
             **({} if mail.subject is None else {"subject": mail.subject}),
-            **present(
+            **without_empty(
                 {
                     "html": mail.html,
                     "text": mail.text,
                     "from_email": sender and sender.addr_spec,
                     "from_name": sender and sender.display_name,
                     "to": [
-                        present({"email": address.addr_spec, "name": address.display_name, "type": kind})
+                        without_empty({"email": address.addr_spec, "name": address.display_name, "type": kind})
                         for kind, addresses in (("to", mail.to), ("cc", mail.cc), ("bcc", mail.bcc))
                         for address in addresses
                     ],
@@ -156,7 +156,7 @@ class Mandrill(ESP[MandrillOptions]):
             error.sent = None if error.category == "server" else False
         return error
 
-    def _statuses(self, response: Response, mail: OutgoingMail) -> Recipients:
+    def _statuses(self, response: Response, mail: OutgoingMail) -> RecipientStatuses:
         answer = self.read_json(response)
         results: dict[str, AnymailRecipientStatus] = {}
         for item in answer if isinstance(answer, list) else ():

@@ -17,9 +17,9 @@ from urllib.parse import quote
 from django.http import HttpRequest, QueryDict
 
 from anymail.conf import Secret, WebhookOptions, option, optional, secrets
+from anymail.esps.kit.values import object_of, text_of, texts_of
+from anymail.esps.kit.webhook import Events, Webhook, any_secret, basic_auth, constant_time_equal, posix_time
 from anymail.esps.mandrill.inbound import received
-from anymail.esps.reading import object_of, text_of, texts_of
-from anymail.esps.webhook import Events, Webhook, any_secret, basic_auth, posix_time, same
 from anymail.exceptions import AnymailConfigurationError, AnymailWebhookValidationFailure
 from anymail.signals import AnymailTrackingEvent, EventType, RejectReason
 
@@ -115,7 +115,7 @@ class MandrillWebhook(Webhook[MandrillWebhookOptions]):
         urls = list(self._urls(request))
 
         def signed_with(key: str) -> bool:
-            return True in [same(given, signature(key, url, request.POST)) for url in urls]
+            return True in [constant_time_equal(given, signature(key, url, request.POST)) for url in urls]
 
         if any_secret(self.options.webhook_key, signed_with):
             # It covers the fields, but not how the body encodes them: an old call could pass for a new one.

@@ -9,9 +9,9 @@ from typing import Any
 
 from django.http import HttpRequest, QueryDict
 
+from anymail.esps.kit.values import number_of, string_of, text_of, text_or_digits_of
+from anymail.esps.kit.webhook import Events, json_object, posix_time
 from anymail.esps.postal.tracking import FORM, PostalWebhook
-from anymail.esps.reading import number_of, string_of, text_of, text_or_digits_of
-from anymail.esps.webhook import Events, json_object, posix_time
 from anymail.exceptions import AnymailConfigurationError, AnymailWebhookValidationFailure
 from anymail.inbound import AnymailInboundMessage
 from anymail.signals import AnymailInboundEvent

@@ -16,8 +16,8 @@ from functools import lru_cache
 from secrets import randbits, token_urlsafe
 from typing import TYPE_CHECKING, Any
 
+from anymail.esps.kit.sandbox import Letter, Refusal, Reply, SandboxESP, bare, json_of, json_response, violation
 from anymail.esps.postal.tracking import SIGNATURE_1, SIGNATURE_256
-from anymail.esps.sandbox import Letter, Refusal, Reply, SandboxESP, bare, json_of, json_response, violation
 from anymail.exceptions import AnymailImproperlyInstalled
 from anymail.inbound import AnymailInboundMessage
 from anymail.wire import Request, Response

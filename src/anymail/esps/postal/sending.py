@@ -12,14 +12,14 @@ from email.utils import formatdate, make_msgid
 from typing import Any
 
 from anymail.conf import Secret, SendOptions, base_url, option, secret
-from anymail.esps.base import ESP, present
-from anymail.esps.batches import gather, not_taken
+from anymail.esps.kit.batches import merge_statuses, not_taken
+from anymail.esps.kit.sending import ESP, without_empty
 from anymail.exceptions import AnymailAPIError, Category
 from anymail.mail.addresses import EmailAddress, format_addresses
 from anymail.mail.attachments import Attachment
 from anymail.mail.message import MailHeaders, OutgoingMail, deep_merge, merge_headers
 from anymail.mail.mime import ascii_list, mime
-from anymail.mail.status import AnymailRecipientStatus, Recipients, all_recipients
+from anymail.mail.status import AnymailRecipientStatus, RecipientStatuses, all_recipients
 from anymail.mail.supports import Supports, Unsupported
 from anymail.mail.text import header_name, refuse_controls
 from anymail.wire import Base64, Flow, Request, Response
@@ -64,7 +64,7 @@ class Postal(ESP[PostalOptions]):
         if mail.envelope_sender and not mail.envelope_sender.username.isascii():
             yield Unsupported("a non-ASCII local part (EAI) in envelope_sender", {"envelope_sender": None})
 
-    def deliver(self, mail: OutgoingMail) -> Flow[Recipients]:
+    def deliver(self, mail: OutgoingMail) -> Flow[RecipientStatuses]:
         """One call, or for a batch one for each ``to``.
 
         What one of several fails on is the status of its recipients: "failed", or "unknown" where Postal may have
@@ -76,11 +76,11 @@ class Postal(ESP[PostalOptions]):
         for letter in _letters(mail):
             try:
                 response = yield self._request(letter)
-                gather(statuses, self._queued(response, letter))
+                merge_statuses(statuses, self._queued(response, letter))
                 taken = True
             except AnymailAPIError as error:
                 errors.append(error)
-                gather(statuses, not_taken(letter.recipients, error))
+                merge_statuses(statuses, not_taken(letter.recipients, error))
                 if error.category in _IN_VAIN:
                     break
         if not taken:
@@ -91,7 +91,7 @@ class Postal(ESP[PostalOptions]):
         """The body of ``send/message``."""
         to, cc, bcc = _distinct(mail.to, mail.cc, mail.bcc)
         return deep_merge(
-            present(
+            without_empty(
                 {
                     # As arrays: a string would be split at every comma.
                     "to": [str(address) for address in to],
@@ -116,7 +116,7 @@ class Postal(ESP[PostalOptions]):
         """The body of ``send/raw``, where sender, tag and headers are in the MIME."""
         to, cc, bcc = _distinct(mail.to, mail.cc, mail.bcc)
         sender = mail.envelope_sender or next(iter(mail.from_email), None)
-        own = present({"Sender": _sender(mail), "X-Postal-Tag": mail.tags[0] if mail.tags else None})
+        own = without_empty({"Sender": _sender(mail), "X-Postal-Tag": mail.tags[0] if mail.tags else None})
         extra = {key: value for key, value in mail.esp_extra.items() if key != "headers"}
         headers = merge_headers(merge_headers(mail.headers, MailHeaders(own)), _extra_headers(mail))
         return deep_merge(
@@ -143,7 +143,7 @@ class Postal(ESP[PostalOptions]):
             return response.text, None
         return ": ".join(str(one) for one in (code, text) if one), _CATEGORIES.get(str(code))
 
-    def _queued(self, response: Response, mail: OutgoingMail) -> Recipients:
+    def _queued(self, response: Response, mail: OutgoingMail) -> RecipientStatuses:
         # The answer to a wrong key repeats it.
         key = self.options.api_key.reveal().encode()
         response = Response(

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from django.http import HttpRequest
 
 from anymail.conf import Secret, WebhookOptions, option
-from anymail.esps.reading import object_of, string_of, text_or_digits_of
-from anymail.esps.webhook import Events, Webhook, any_secret, json_object, posix_time
+from anymail.esps.kit.values import object_of, string_of, text_or_digits_of
+from anymail.esps.kit.webhook import Events, Webhook, any_secret, json_object, posix_time
 from anymail.exceptions import (
     AnymailConfigurationError,
     AnymailImproperlyInstalled,

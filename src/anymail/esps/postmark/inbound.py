@@ -8,8 +8,8 @@ from typing import Any
 from django.http import HttpRequest
 
 from anymail.conf import WebhookOptions
-from anymail.esps.reading import number_of, string_of
-from anymail.esps.webhook import Events, Webhook, json_object
+from anymail.esps.kit.values import number_of, string_of
+from anymail.esps.kit.webhook import Events, Webhook, json_object
 from anymail.exceptions import AnymailConfigurationError
 from anymail.inbound import AnymailInboundMessage
 from anymail.mail.addresses import EmailAddress, format_addresses

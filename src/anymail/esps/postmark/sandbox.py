@@ -6,7 +6,7 @@ import re
 from base64 import b64decode
 from typing import Any
 
-from anymail.esps.sandbox import (
+from anymail.esps.kit.sandbox import (
     Letter,
     Refusal,
     Reply,

@@ -11,13 +11,13 @@ from collections.abc import Hashable, Iterable, Iterator, Sequence
 from typing import Any
 
 from anymail.conf import Secret, SendOptions, base_url, boolean, option, optional, secret
-from anymail.esps.base import ESP, Coalescing, present
-from anymail.esps.batches import gather, not_taken
+from anymail.esps.kit.batches import merge_statuses, not_taken
+from anymail.esps.kit.sending import ESP, Coalescing, without_empty
 from anymail.exceptions import AnymailAPIError, Category
 from anymail.mail.addresses import EmailAddress, format_addresses
 from anymail.mail.attachments import Attachment
 from anymail.mail.message import MailHeaders, OutgoingMail, Personal
-from anymail.mail.status import AnymailRecipientStatus, Recipients, all_recipients
+from anymail.mail.status import AnymailRecipientStatus, RecipientStatuses, all_recipients
 from anymail.mail.supports import Supports, Unsupported
 from anymail.wire import Flow, Request, Response
 
@@ -77,7 +77,7 @@ class Postmark(ESP[PostmarkOptions]):
             if mail.merge_global_data:
                 yield Unsupported("merge_global_data without template_id", {"merge_global_data": {}})
 
-    def deliver(self, mail: OutgoingMail) -> Flow[Recipients]:
+    def deliver(self, mail: OutgoingMail) -> Flow[RecipientStatuses]:
         if self.options.use_bulk_api and mail.to:
             return (yield from self._deliver_bulk(mail))
         if mail.batch and mail.to:
@@ -94,7 +94,7 @@ class Postmark(ESP[PostmarkOptions]):
             return None
         return bool(_template(mail)), mail.esp_extra.get("server_token")
 
-    def deliver_many(self, mails: Sequence[OutgoingMail]) -> Flow[list[Recipients | AnymailAPIError]]:
+    def deliver_many(self, mails: Sequence[OutgoingMail]) -> Flow[list[RecipientStatuses | AnymailAPIError]]:
         """Postmark answers a batch in order, with an item for each message."""
         owners, messages = [], []
         for index, mail in enumerate(mails):
@@ -123,7 +123,7 @@ class Postmark(ESP[PostmarkOptions]):
         metadata = personal.metadata if personal else mail.metadata
         model = personal.merge_data if personal else mail.merge_global_data
         return {
-            **present(
+            **without_empty(
                 {
                     "From": format_addresses(mail.from_email),
                     "To": format_addresses([personal.to] if personal else mail.to),
@@ -164,7 +164,7 @@ class Postmark(ESP[PostmarkOptions]):
             return response.text, None
         return f"ErrorCode {code}: {text}", _CATEGORIES.get(code)
 
-    def _single(self, response: Response, mail: OutgoingMail) -> Recipients:
+    def _single(self, response: Response, mail: OutgoingMail) -> RecipientStatuses:
         if response.status_code == 422:
             try:
                 refused = self._refused(response.json(), mail.recipients)
@@ -189,9 +189,9 @@ class Postmark(ESP[PostmarkOptions]):
         mails: Sequence[OutgoingMail],
         owners: Sequence[tuple[int, EmailAddress | None]],
         results: Sequence[dict[str, Any] | AnymailAPIError],
-    ) -> list[Recipients | AnymailAPIError]:
+    ) -> list[RecipientStatuses | AnymailAPIError]:
         """Gather each mail's statuses. A mail of several messages fails as a whole only if each of them failed."""
-        statuses: list[Recipients] = [{} for _ in mails]
+        statuses: list[RecipientStatuses] = [{} for _ in mails]
         errors: list[list[AnymailAPIError]] = [[] for _ in mails]
         taken = [False] * len(mails)
         for (index, to), result in zip(owners, results, strict=True):
@@ -199,7 +199,7 @@ class Postmark(ESP[PostmarkOptions]):
             addresses = (to, *mail.cc, *mail.bcc) if to else mail.recipients
             if isinstance(result, AnymailAPIError):
                 errors[index].append(result)
-                gather(statuses[index], not_taken(addresses, result))
+                merge_statuses(statuses[index], not_taken(addresses, result))
                 continue
             found = self._refused(result, addresses)
             if found is None and result.get("ErrorCode", 0) == 0:
@@ -208,13 +208,13 @@ class Postmark(ESP[PostmarkOptions]):
             if found is None:
                 errors[index].append(self._item_error(result))
                 found = all_recipients(addresses, "failed")
-            gather(statuses[index], found)
+            merge_statuses(statuses[index], found)
         return [
             failed[0] if failed and not took and len(failed) == len([o for o in owners if o[0] == index]) else status
             for index, (status, failed, took) in enumerate(zip(statuses, errors, taken, strict=True))
         ]
 
-    def _accepted(self, result: dict[str, Any], addresses: Sequence[EmailAddress]) -> Recipients | None:
+    def _accepted(self, result: dict[str, Any], addresses: Sequence[EmailAddress]) -> RecipientStatuses | None:
         """The statuses of a message that Postmark took; None if the answer does not look like it."""
         message_id, text = result.get("MessageID"), str(result.get("Message", ""))
         if not isinstance(message_id, str):
@@ -225,7 +225,7 @@ class Postmark(ESP[PostmarkOptions]):
         rejected = AnymailRecipientStatus(None, "rejected")
         return {address.key: rejected if address in inactive else status for address in addresses}
 
-    def _refused(self, result: dict[str, Any], addresses: Sequence[EmailAddress]) -> Recipients | None:
+    def _refused(self, result: dict[str, Any], addresses: Sequence[EmailAddress]) -> RecipientStatuses | None:
         """The statuses when a message was refused for the sake of some recipients; None if for another reason."""
         code, text = result.get("ErrorCode"), " ".join(str(result.get("Message", "")).split())
         if code == _INACTIVE_RECIPIENT:
@@ -257,7 +257,7 @@ class Postmark(ESP[PostmarkOptions]):
         return {
             **common,
             "Messages": [
-                present(
+                without_empty(
                     {
                         "To": format_addresses([personal.to]),
                         "Cc": format_addresses(mail.cc),
@@ -271,7 +271,7 @@ class Postmark(ESP[PostmarkOptions]):
             ],
         }
 
-    def _deliver_bulk(self, mail: OutgoingMail) -> Flow[Recipients]:
+    def _deliver_bulk(self, mail: OutgoingMail) -> Flow[RecipientStatuses]:
         from uuid import uuid4
 
         generate = self.options.generate_message_id is not False

@@ -8,8 +8,8 @@ from typing import Any
 from django.http import HttpRequest
 
 from anymail.conf import WebhookOptions
-from anymail.esps.reading import string_of, text_of, text_or_digits_of
-from anymail.esps.webhook import Events, Webhook, json_object, utc_time
+from anymail.esps.kit.values import string_of, text_of, text_or_digits_of
+from anymail.esps.kit.webhook import Events, Webhook, json_object, utc_time
 from anymail.exceptions import AnymailConfigurationError
 from anymail.signals import AnymailTrackingEvent, EventType, RejectReason
 

@@ -11,10 +11,10 @@ from typing import Any
 from urllib.parse import quote
 
 from anymail.conf import Secret, WebhookOptions, base_url, option, secret, secrets, whole_number
-from anymail.esps.reading import object_of, string_of
+from anymail.esps.kit.values import object_of, string_of
+from anymail.esps.kit.webhook import Events, utc_time
 from anymail.esps.resend.sending import API_URL, USER_AGENT, ResendAPI
 from anymail.esps.resend.tracking import Call, ResendWebhook
-from anymail.esps.webhook import Events, utc_time
 from anymail.exceptions import AnymailAPIError, AnymailConfigurationError, AnymailWebhookValidationFailure
 from anymail.inbound import AnymailInboundMessage
 from anymail.signals import AnymailInboundEvent

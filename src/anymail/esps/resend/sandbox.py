@@ -8,8 +8,7 @@ import re
 from base64 import b64decode
 from typing import Any
 
-from anymail.esps.resend.tracking import signature, signing_key
-from anymail.esps.sandbox import (
+from anymail.esps.kit.sandbox import (
     Letter,
     Refusal,
     Reply,
@@ -20,6 +19,7 @@ from anymail.esps.sandbox import (
     rendered,
     violation,
 )
+from anymail.esps.resend.tracking import signature, signing_key
 from anymail.exceptions import AnymailInvalidAddress
 from anymail.wire import Request, Response
 

@@ -15,12 +15,12 @@ from typing import Any
 
 from anymail._version import __version__
 from anymail.conf import Secret, SendOptions, base_url, boolean, option, secret
-from anymail.esps.base import ESP, AnswerReader, Coalescing, present
+from anymail.esps.kit.sending import ESP, Coalescing, ResponseReader, without_empty
 from anymail.exceptions import AnymailAPIError, Category
 from anymail.mail.addresses import EmailAddress, format_addresses
 from anymail.mail.attachments import Attachment
 from anymail.mail.message import MailHeaders, OutgoingMail, Personal, merge_headers
-from anymail.mail.status import AnymailRecipientStatus, Recipients, all_recipients
+from anymail.mail.status import AnymailRecipientStatus, RecipientStatuses, all_recipients
 from anymail.mail.supports import MANY, Supports, Unsupported
 from anymail.mail.text import refuse_controls
 from anymail.wire import Flow, Request, Response, json_text
@@ -55,7 +55,7 @@ _BATCH = 100
 _BAD_RECIPIENT = re.compile("[`'\"]to[`'\"]")
 
 
-class ResendAPI(AnswerReader):
+class ResendAPI(ResponseReader):
     """What all of Resend's answers have in common."""
 
     name = "Resend"
@@ -124,7 +124,7 @@ class Resend(ResendAPI, ESP[ResendOptions]):
             return f"attachments of type {mimetype} with name {name!r}"
         return None
 
-    def deliver(self, mail: OutgoingMail) -> Flow[Recipients]:
+    def deliver(self, mail: OutgoingMail) -> Flow[RecipientStatuses]:
         if mail.batch and mail.to:
             return (yield from self._deliver_batch(mail))
         response = yield self._request("emails", self.message(mail), _idempotency_key(mail))
@@ -135,13 +135,13 @@ class Resend(ResendAPI, ESP[ResendOptions]):
         alone = mail.attachments or mail.send_at or mail.esp_extra or "Idempotency-Key" in mail.headers
         return None if alone or len(mail.to) > _BATCH else True
 
-    def deliver_many(self, mails: Sequence[OutgoingMail]) -> Flow[list[Recipients | AnymailAPIError]]:
+    def deliver_many(self, mails: Sequence[OutgoingMail]) -> Flow[list[RecipientStatuses | AnymailAPIError]]:
         messages = [[self.message(mail, one) for one in _people(mail)] for mail in mails]
         results = yield from self._send_batch([one for each in messages for one in each], str(uuid.uuid4()))
         rest = iter(results)
         return [_outcome(mail, [next(rest) for _ in each]) for mail, each in zip(mails, messages, strict=True)]
 
-    def _deliver_batch(self, mail: OutgoingMail) -> Flow[Recipients]:
+    def _deliver_batch(self, mail: OutgoingMail) -> Flow[RecipientStatuses]:
         """As many calls as it takes. Once a message is taken, the failure of a later call is its recipients' own."""
         messages = [self.message(mail, one) for one in mail.personal()]
         # The batch endpoint drops attachments.
@@ -175,7 +175,7 @@ class Resend(ResendAPI, ESP[ResendOptions]):
         templated = bool(mail.template_id or mail.esp_extra.get("template"))
         variables = personal.merge_data if personal else mail.merge_global_data
         return {
-            **present(
+            **without_empty(
                 {
                     "from": format_addresses(mail.from_email),
                     "to": _addresses([personal.to] if personal else mail.to),
@@ -188,7 +188,9 @@ class Resend(ResendAPI, ESP[ResendOptions]):
                     "text": mail.text,
                     "headers": _headers(mail, personal),
                     "attachments": [_attachment(attachment) for attachment in mail.attachments],
-                    "template": present({"id": mail.template_id, "variables": variables} if mail.template_id else {}),
+                    "template": without_empty(
+                        {"id": mail.template_id, "variables": variables} if mail.template_id else {}
+                    ),
                 }
             ),
             # Without a text, Resend makes one of the HTML.
@@ -234,7 +236,7 @@ def _refusal(text: str, response: Response) -> AnymailAPIError:
     return AnymailAPIError(f"Resend refused this message of a batch: {text}", category="invalid", response=response)
 
 
-def _outcome(mail: OutgoingMail, results: Sequence[str | AnymailAPIError]) -> Recipients | AnymailAPIError:
+def _outcome(mail: OutgoingMail, results: Sequence[str | AnymailAPIError]) -> RecipientStatuses | AnymailAPIError:
     """The statuses of a mail, from the results of its messages; those that are missing were not tried.
 
     It fails as a whole if none was taken, unless Resend calls all addresses invalid.

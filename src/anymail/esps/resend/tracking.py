@@ -15,8 +15,8 @@ from typing import Any, ClassVar, TypeVar
 from django.http import HttpRequest
 
 from anymail.conf import Secret, WebhookOptions, secrets
-from anymail.esps.reading import from_json, json_object_of, list_of, object_of, string_of
-from anymail.esps.webhook import Events, Webhook, any_secret, json_object, same, utc_time
+from anymail.esps.kit.values import from_json, json_object_of, list_of, object_of, string_of
+from anymail.esps.kit.webhook import Events, Webhook, any_secret, constant_time_equal, json_object, utc_time
 from anymail.exceptions import AnymailConfigurationError, AnymailWebhookValidationFailure
 from anymail.signals import AnymailTrackingEvent, EventType, RejectReason
 
@@ -96,7 +96,7 @@ class ResendWebhook(Webhook[OptionsT]):
 
         def matches(secret: str) -> bool:
             right = signature(signing_key(secret, setting), message_id, timestamp, request.body)
-            return True in [same(one, right) for one in signatures]
+            return True in [constant_time_equal(one, right) for one in signatures]
 
         if not any_secret(self._secrets, matches):
             raise AnymailWebhookValidationFailure(

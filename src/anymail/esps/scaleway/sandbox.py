@@ -12,7 +12,7 @@ from base64 import b64decode
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from anymail.esps.sandbox import (
+from anymail.esps.kit.sandbox import (
     Letter,
     Refusal,
     Reply,
@@ -23,9 +23,9 @@ from anymail.esps.sandbox import (
     object_schema,
     violation,
 )
+from anymail.esps.kit.topics import signed
+from anymail.esps.kit.webhook import constant_time_equal
 from anymail.esps.scaleway.tracking import metadata_in, tags_in
-from anymail.esps.sns import signed
-from anymail.esps.webhook import same
 from anymail.wire import Request, Response
 
 SECRET_KEY = "00000000-5a4d-4b0c-8000-736563726574"
@@ -149,7 +149,7 @@ class ScalewaySandbox(SandboxESP):
         return json_response(404, {"type": "not_found", "message": "resource is not found"})
 
     def send(self, request: Request, region: str) -> Reply:
-        if not same(request.headers.get("X-Auth-Token", ""), SECRET_KEY):
+        if not constant_time_equal(request.headers.get("X-Auth-Token", ""), SECRET_KEY):
             raise _refusal(401, "denied_authentication", "authentication is denied", method="api_key",
                            reason="not_found")  # fmt: skip
         if region != REGION:

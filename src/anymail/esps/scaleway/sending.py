@@ -11,12 +11,12 @@ from urllib.parse import quote
 from uuid import UUID
 
 from anymail.conf import Secret, SendOptions, base_url, option, secret
-from anymail.esps.base import ESP, present
+from anymail.esps.kit.sending import ESP, without_empty
 from anymail.exceptions import AnymailAPIError, Category
 from anymail.mail.addresses import EmailAddress
 from anymail.mail.attachments import Attachment
 from anymail.mail.message import MailHeaders, OutgoingMail, deep_merge, merge_headers
-from anymail.mail.status import AnymailRecipientStatus, Recipients, Status
+from anymail.mail.status import AnymailRecipientStatus, RecipientStatuses, Status
 from anymail.mail.supports import MANY, Supports, Unsupported
 from anymail.wire import Flow, Request, Response, json_text
 
@@ -77,7 +77,7 @@ class Scaleway(ESP[ScalewayOptions]):
             # In one message, every recipient would see the addresses of all.
             yield Unsupported("a batch (merge_data, merge_metadata or merge_headers, even empty) to several `to`", None)
 
-    def deliver(self, mail: OutgoingMail) -> Flow[Recipients]:
+    def deliver(self, mail: OutgoingMail) -> Flow[RecipientStatuses]:
         url = self.options.api_url.replace("{region}", quote(self.options.region, safe=""))
         headers = {"Accept": "application/json", "X-Auth-Token": self.options.secret_key.reveal()}
         response = yield Request.post(f"{url}emails", headers=headers, json=self.email(mail))
@@ -90,7 +90,7 @@ class Scaleway(ESP[ScalewayOptions]):
         own_headers = extra.get("additional_headers")
         if isinstance(own_headers, list):
             extra = {**extra, "additional_headers": [*headers, *own_headers]}
-        payload = present(
+        payload = without_empty(
             {
                 "from": _contact(mail.from_email[0]) if mail.from_email else None,
                 "to": [_contact(address) for address in mail.to],
@@ -128,12 +128,12 @@ class Scaleway(ESP[ScalewayOptions]):
             error.retry_after = _reset_seconds(response)
         return error
 
-    def _statuses(self, response: Response, mail: OutgoingMail) -> Recipients:
+    def _statuses(self, response: Response, mail: OutgoingMail) -> RecipientStatuses:
         answer = self.read_json(response)
         emails = answer.get("emails") if isinstance(answer, dict) else None
         if not isinstance(emails, list):
             raise self.unreadable(response, "without a list of emails")
-        found: Recipients = {}
+        found: RecipientStatuses = {}
         for email in emails:
             if isinstance(email, dict):
                 # rcpt_to is its old name.
@@ -166,7 +166,7 @@ def _reset_seconds(response: Response) -> float | None:
 
 
 def _contact(address: EmailAddress) -> dict[str, str]:
-    return present({"email": address.addr_spec, "name": address.display_name})
+    return without_empty({"email": address.addr_spec, "name": address.display_name})
 
 
 def _headers(mail: OutgoingMail) -> list[dict[str, str]]:

@@ -12,11 +12,11 @@ from email.header import decode_header, make_header
 from typing import Any
 
 from anymail.conf import option, optional
-from anymail.esps.reading import list_of, object_of, string_of
+from anymail.esps.kit.topics import message_of
+from anymail.esps.kit.values import list_of, object_of, string_of
+from anymail.esps.kit.webhook import Events, utc_time
 from anymail.esps.scaleway.sending import identifier
-from anymail.esps.scaleway.sns import SNSOptions, SNSWebhook
-from anymail.esps.sns import message_of
-from anymail.esps.webhook import Events, utc_time
+from anymail.esps.scaleway.topics import SNSOptions, SNSWebhook
 from anymail.exceptions import AnymailWebhookValidationFailure
 from anymail.signals import AnymailTrackingEvent, EventType, RejectReason
 

@@ -16,9 +16,9 @@ from django.core.exceptions import RequestDataTooBig
 from django.http import HttpRequest
 
 from anymail.conf import Secret, WebhookOptions, secrets
-from anymail.esps.reading import json_object_of, list_of, number_of, string_of
+from anymail.esps.kit.values import json_object_of, list_of, number_of, string_of
+from anymail.esps.kit.webhook import Events, Webhook, json_body
 from anymail.esps.sendgrid.tracking import signed_timestamp
-from anymail.esps.webhook import Events, Webhook, json_body
 from anymail.exceptions import AnymailConfigurationError, AnymailError, AnymailWebhookValidationFailure
 from anymail.inbound import AnymailInboundMessage
 from anymail.signals import AnymailInboundEvent

@@ -10,7 +10,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from anymail.conf import Secret, SendOptions, base_url, boolean, option, optional, secret
-from anymail.esps.base import ESP, present
+from anymail.esps.kit.sending import ESP, without_empty
 from anymail.esps.sendgrid.tracking import EVENT_FIELDS
 from anymail.exceptions import (
     AnymailAPIError,
@@ -22,7 +22,7 @@ from anymail.exceptions import (
 from anymail.mail.addresses import EmailAddress
 from anymail.mail.attachments import Attachment
 from anymail.mail.message import OutgoingMail, Personal, deep_merge
-from anymail.mail.status import AnymailRecipientStatus, Recipients
+from anymail.mail.status import AnymailRecipientStatus, RecipientStatuses
 from anymail.mail.supports import MANY, Supports, Unsupported
 from anymail.wire import Flow, Request, Response
 
@@ -91,7 +91,7 @@ class SendGrid(ESP[SendGridOptions]):
         if not mail.to and not isinstance(mail.esp_extra.get("personalizations"), list):
             yield Unsupported("cc or bcc without to", {"cc": (), "bcc": ()})
 
-    def deliver(self, mail: OutgoingMail) -> Flow[Recipients]:
+    def deliver(self, mail: OutgoingMail) -> Flow[RecipientStatuses]:
         _warn_of_lost_metadata(mail)
         message = self.message(mail)
         headers = {"Authorization": f"Bearer {self.options.api_key.reveal()}", "Accept": "application/json"}
@@ -121,18 +121,18 @@ class SendGrid(ESP[SendGridOptions]):
             "categories": mail.tags,
             "custom_args": _strings(mail.metadata, "metadata"),
             "send_at": int(mail.send_at.timestamp()) if mail.send_at else None,
-            "tracking_settings": present(
+            "tracking_settings": without_empty(
                 {"click_tracking": _switch(mail.track_clicks), "open_tracking": _switch(mail.track_opens)}
             ),
         }
         extra = {key: value for key, value in mail.esp_extra.items() if key not in _OF_PERSONALIZATIONS}
-        return deep_merge(present(message), extra)
+        return deep_merge(without_empty(message), extra)
 
     def personalizations(self, mail: OutgoingMail) -> list[dict[str, Any]]:
         """The messages to make of this one, each with its own recipients, merge fields and message id."""
         extra = mail.esp_extra.get("personalizations") or {}
         if isinstance(extra, list):
-            return [deep_merge(present({"custom_args": self._message_id()}), one) for one in extra]
+            return [deep_merge(without_empty({"custom_args": self._message_id()}), one) for one in extra]
         each: Iterable[Personal | None] = mail.personal() if mail.batch else [None]
         return [deep_merge(self._personalization(mail, personal), extra) for personal in each]
 
@@ -140,7 +140,7 @@ class SendGrid(ESP[SendGridOptions]):
         merge_data = personal.merge_data if personal else mail.merge_global_data
         metadata = mail.merge_metadata.get(personal.to.addr_spec, {}) if personal else {}
         dynamic = _uses_dynamic_template(mail)
-        return present(
+        return without_empty(
             {
                 "to": _addresses([personal.to] if personal else mail.to),
                 "cc": _addresses(mail.cc),
@@ -206,7 +206,7 @@ def _uses_dynamic_template(mail: OutgoingMail) -> bool:
 
 
 def _address(address: EmailAddress) -> dict[str, str]:
-    return present({"email": address.addr_spec, "name": address.display_name})
+    return without_empty({"email": address.addr_spec, "name": address.display_name})
 
 
 def _addresses(addresses: Iterable[EmailAddress]) -> list[dict[str, str]]:
@@ -225,7 +225,7 @@ def _attachment(attachment: Attachment) -> dict[str, Any]:
     wire = {"content": attachment.base64, "type": attachment.content_type, "filename": attachment.name}
     if not attachment.inline:
         return wire
-    return {**wire, "disposition": "inline", **present({"content_id": attachment.content_id})}
+    return {**wire, "disposition": "inline", **without_empty({"content_id": attachment.content_id})}
 
 
 def _in_utf_8(attachment: Attachment) -> Attachment:
@@ -266,7 +266,7 @@ def _warn_of_lost_metadata(mail: OutgoingMail) -> None:
         )
 
 
-def _statuses(mail: OutgoingMail, message: Mapping[str, Any]) -> Recipients:
+def _statuses(mail: OutgoingMail, message: Mapping[str, Any]) -> RecipientStatuses:
     """Everything is queued; an address in several personalizations has the message id of the last."""
     ids = {
         address["email"].lower(): {**message.get("custom_args", {}), **one.get("custom_args", {})}.get("anymail_id")

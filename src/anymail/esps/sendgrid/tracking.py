@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 from django.http import HttpRequest
 
 from anymail.conf import Secret, WebhookOptions, secrets
-from anymail.esps.reading import texts_of
-from anymail.esps.webhook import Events, Webhook, any_secret, json_body, posix_time
+from anymail.esps.kit.values import texts_of
+from anymail.esps.kit.webhook import Events, Webhook, any_secret, json_body, posix_time
 from anymail.exceptions import (
     AnymailConfigurationError,
     AnymailImproperlyInstalled,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from base64 import b64decode
 from typing import Any
 
-from anymail.esps.reading import string_of
+from anymail.esps.kit.values import string_of
+from anymail.esps.kit.webhook import Events
 from anymail.esps.sparkpost.tracking import SparkPostWebhook, SparkPostWebhookOptions
-from anymail.esps.webhook import Events
 from anymail.exceptions import AnymailConfigurationError
 from anymail.inbound import AnymailInboundMessage
 from anymail.signals import AnymailInboundEvent

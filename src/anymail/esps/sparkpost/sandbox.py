@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from anymail.esps.sandbox import Letter, Refusal, Reply, SandboxESP, addresses, bare, json_response, violation
+from anymail.esps.kit.sandbox import Letter, Refusal, Reply, SandboxESP, addresses, bare, json_response, violation
 from anymail.exceptions import AnymailInvalidAddress
 from anymail.inbound import AnymailInboundMessage
 from anymail.wire import Request, Response

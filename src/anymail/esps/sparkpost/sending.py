@@ -11,12 +11,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from anymail.conf import Secret, SendOptions, base_url, option, optional, secret
-from anymail.esps.base import ESP, present
+from anymail.esps.kit.sending import ESP, without_empty
 from anymail.exceptions import Category
 from anymail.mail.addresses import EmailAddress, format_addresses
 from anymail.mail.attachments import Attachment
 from anymail.mail.message import MailHeaders, OutgoingMail, deep_merge, merge_headers
-from anymail.mail.status import AnymailRecipientStatus, Recipients, Status
+from anymail.mail.status import AnymailRecipientStatus, RecipientStatuses, Status
 from anymail.mail.supports import Supports, Unsupported
 from anymail.wire import Flow, Request, Response
 
@@ -94,7 +94,7 @@ class SparkPost(ESP[SparkPostOptions]):
             if without != {"headers": mail.headers, "merge_headers": mail.merge_headers}:
                 yield Unsupported("List-Unsubscribe without options.transactional in esp_extra", without)
 
-    def deliver(self, mail: OutgoingMail) -> Flow[Recipients]:
+    def deliver(self, mail: OutgoingMail) -> Flow[RecipientStatuses]:
         payload = self.transmission(mail)
         headers = {"Accept": "application/json", "Authorization": self.options.api_key.reveal()}
         if self.options.subaccount is not None:
@@ -109,9 +109,9 @@ class SparkPost(ESP[SparkPostOptions]):
         personal = {_variable(name): name for own in mail.merge_headers.values() for name in own}
         templated = MailHeaders({name: f"{{{{{variable}}}}}" for variable, name in personal.items()})
         defaults = {variable: headers[name] for variable, name in personal.items() if name in headers}
-        body = present(
+        body = without_empty(
             {
-                "options": present(
+                "options": without_empty(
                     {
                         "start_time": mail.send_at and mail.send_at.replace(microsecond=0).isoformat(),
                         "open_tracking": mail.track_opens,
@@ -137,7 +137,7 @@ class SparkPost(ESP[SparkPostOptions]):
         needed = {} if stored else {"subject": "", **({} if mail.html else {"text": ""})}
         return {
             **needed,
-            **present(
+            **without_empty(
                 {
                     "template_id": mail.template_id,
                     "html": mail.html,
@@ -158,7 +158,7 @@ class SparkPost(ESP[SparkPostOptions]):
         if not _stored(mail):
             return {}
         senders = () if mail.from_is_default else mail.from_email
-        return present({"from": format_addresses(senders), "reply_to": format_addresses(mail.reply_to)})
+        return without_empty({"from": format_addresses(senders), "reply_to": format_addresses(mail.reply_to)})
 
     # Reading answers.
 
@@ -174,7 +174,7 @@ class SparkPost(ESP[SparkPostOptions]):
             next((_CATEGORIES[code] for code in codes if code in _CATEGORIES), category),
         )
 
-    def _statuses(self, response: Response, payload: dict[str, Any], mail: OutgoingMail) -> Recipients:
+    def _statuses(self, response: Response, payload: dict[str, Any], mail: OutgoingMail) -> RecipientStatuses:
         match self.read_json(response):
             case {
                 "results": {
@@ -211,7 +211,7 @@ def _recipients(mail: OutgoingMail) -> list[dict[str, Any]]:
     personal = [
         (
             to,
-            present(
+            without_empty(
                 {
                     "substitution_data": {
                         **mail.merge_data.get(to.addr_spec, {}),

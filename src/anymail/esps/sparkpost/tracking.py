@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 from django.http import HttpRequest
 
 from anymail.conf import Secret, WebhookOptions, boolean, option, secrets
-from anymail.esps.reading import object_of, text_of, text_or_digits_of
-from anymail.esps.webhook import Events, Webhook, any_secret, json_body, posix_time, same, utc_time
+from anymail.esps.kit.values import object_of, text_of, text_or_digits_of
+from anymail.esps.kit.webhook import Events, Webhook, any_secret, constant_time_equal, json_body, posix_time, utc_time
 from anymail.exceptions import AnymailConfigurationError, AnymailWebhookValidationFailure
 from anymail.signals import AnymailTrackingEvent, EventType, RejectReason
 
@@ -103,7 +103,9 @@ class SparkPostWebhook(Webhook[OptionsT]):
 
     def verify(self, request: HttpRequest) -> str | None:
         given = request.headers.get(self.options.webhook_token_header, "")
-        if self.signature_configured and not any_secret(self.options.webhook_token, lambda token: same(given, token)):
+        if self.signature_configured and not any_secret(
+            self.options.webhook_token, lambda token: constant_time_equal(given, token)
+        ):
             raise AnymailWebhookValidationFailure(
                 f"its {self.options.webhook_token_header} is missing or wrong. Compare the webhook's settings at "
                 "SparkPost with SPARKPOST_WEBHOOK_TOKEN."

@@ -14,7 +14,16 @@ from collections.abc import Iterator
 from email.header import decode_header, make_header
 from typing import Any
 
-from anymail.esps.sandbox import Letter, Refusal, Reply, SandboxESP, json_of, json_response, object_schema, violation
+from anymail.esps.kit.sandbox import (
+    Letter,
+    Refusal,
+    Reply,
+    SandboxESP,
+    json_of,
+    json_response,
+    object_schema,
+    violation,
+)
 from anymail.esps.unisender_go.tracking import STATUS, signature
 from anymail.exceptions import AnymailInvalidAddress
 from anymail.mail.addresses import EmailAddress, parse_addresses

@@ -15,12 +15,12 @@ from os.path import splitext
 from typing import Any
 
 from anymail.conf import Secret, SendOptions, base_url, boolean, option, secret
-from anymail.esps.base import ESP, present
+from anymail.esps.kit.sending import ESP, without_empty
 from anymail.exceptions import AnymailAPIError, Category
 from anymail.mail.addresses import EmailAddress
 from anymail.mail.attachments import Attachment
 from anymail.mail.message import MailHeaders, OutgoingMail, deep_merge, merge_headers
-from anymail.mail.status import AnymailRecipientStatus, Recipients, Status
+from anymail.mail.status import AnymailRecipientStatus, RecipientStatuses, Status
 from anymail.mail.supports import MANY, Supports, Unsupported
 from anymail.wire import Flow, Request, Response
 
@@ -119,7 +119,7 @@ class UnisenderGo(ESP[UnisenderGoOptions]):
         for name in sorted(personal - {_LIST_UNSUBSCRIBE}):
             yield Unsupported(f"{name!r} in merge_headers", {"merge_headers": unsubscribe})
 
-    def deliver(self, mail: OutgoingMail) -> Flow[Recipients]:
+    def deliver(self, mail: OutgoingMail) -> Flow[RecipientStatuses]:
         ids = self._new_ids(mail)
         message = self.message(mail, ids)
         response = yield Request.post(
@@ -147,14 +147,14 @@ class UnisenderGo(ESP[UnisenderGoOptions]):
         attachments = [attachment for attachment in mail.attachments if not attachment.inline]
         inline = [attachment for attachment in mail.attachments if attachment.inline]
         names = _unique_names(attachment.name for attachment in attachments)
-        payload = present(
+        payload = without_empty(
             {
                 "recipients": [_recipient(mail, address, ids.get(_folded(address))) for address in mail.recipients],
                 "template_id": mail.template_id,
                 "tags": mail.tags,
                 "global_substitutions": mail.merge_global_data,
                 "global_metadata": mail.metadata,
-                "body": present({"html": mail.html, "plaintext": mail.text, "amp": mail.amp}),
+                "body": without_empty({"html": mail.html, "plaintext": mail.text, "amp": mail.amp}),
                 "subject": mail.subject,
                 "from_email": sender and sender.addr_spec,
                 "from_name": sender and sender.display_name,
@@ -166,7 +166,7 @@ class UnisenderGo(ESP[UnisenderGoOptions]):
                 "attachments": [_file(one, name) for one, name in zip(attachments, names, strict=True)],
                 # Here the name is the Content-ID.
                 "inline_attachments": [_file(one, one.content_id or one.name) for one in inline],
-                "options": present({"send_at": mail.send_at and _utc(mail.send_at)}),
+                "options": without_empty({"send_at": mail.send_at and _utc(mail.send_at)}),
                 "idempotence_key": str(uuid.uuid4()),
             }
         )
@@ -174,7 +174,7 @@ class UnisenderGo(ESP[UnisenderGoOptions]):
 
     def _headers(self, mail: OutgoingMail) -> dict[str, str]:
         # In a batch, Unisender Go writes each recipient's To.
-        display = {} if mail.batch else present({"to": self._formatted(mail.to), "cc": self._formatted(mail.cc)})
+        display = {} if mail.batch else without_empty({"to": self._formatted(mail.to), "cc": self._formatted(mail.cc)})
         own = {name: _encoded(value) for name, value in mail.headers.items()}
         personal = {_LIST_UNSUBSCRIBE: f"{{{{{_UNSUBSCRIBE_VARIABLE}}}}}"} if _personal_unsubscribe(mail) else {}
         return dict(merge_headers(merge_headers(MailHeaders(display), MailHeaders(own)), MailHeaders(personal)))
@@ -208,7 +208,7 @@ class UnisenderGo(ESP[UnisenderGoOptions]):
             error.sent = None
         return error
 
-    def _statuses(self, response: Response, mail: OutgoingMail, ids: Mapping[str, str]) -> Recipients:
+    def _statuses(self, response: Response, mail: OutgoingMail, ids: Mapping[str, str]) -> RecipientStatuses:
         error = _error(response)
         everybody_failed = error.get("code") == _NO_RECIPIENTS and isinstance(error.get("failed_emails"), dict)
         answer = error if everybody_failed else self.read_json(response)
@@ -255,11 +255,11 @@ def _recipient(mail: OutgoingMail, address: EmailAddress, message_id: str | None
     spec = address.addr_spec
     headers = merge_headers(mail.headers, mail.merge_headers.get(spec))
     unsubscribe = headers.get(_LIST_UNSUBSCRIBE) if _personal_unsubscribe(mail) else None
-    return present(
+    return without_empty(
         {
             "email": spec,
             "substitutions": {
-                **present({"to_name": address.display_name}),
+                **without_empty({"to_name": address.display_name}),
                 **mail.merge_data.get(spec, {}),
                 **({_UNSUBSCRIBE_VARIABLE: _encoded(unsubscribe)} if unsubscribe else {}),
             },

@@ -13,8 +13,8 @@ from typing import Any
 from django.http import HttpRequest
 
 from anymail.conf import Secret, WebhookOptions, secret, secrets
-from anymail.esps.reading import object_of, text_of
-from anymail.esps.webhook import Events, Webhook, any_secret, same, utc_time
+from anymail.esps.kit.values import object_of, text_of
+from anymail.esps.kit.webhook import Events, Webhook, any_secret, constant_time_equal, utc_time
 from anymail.exceptions import AnymailWebhookValidationFailure
 from anymail.signals import AnymailTrackingEvent, EventType, RejectReason
 
@@ -88,7 +88,9 @@ class UnisenderGoTracking(Webhook[UnisenderGoTrackingOptions]):
         # Exactly once: the key must really come into what is hashed, in no place but one.
         if isinstance(given, str) and _MD5.fullmatch(given) and body.count(given.encode()) == 1:
             keys = (self.options.api_key, *self.options.webhook_key)
-            if any_secret(keys, lambda key: same(given, signature(body.replace(given.encode(), key.encode())))):
+            if any_secret(
+                keys, lambda key: constant_time_equal(given, signature(body.replace(given.encode(), key.encode())))
+            ):
                 return
         project = f" of project {call_project!r:.40}" if (call_project := _project(call)) else ""
         raise AnymailWebhookValidationFailure(

@@ -12,7 +12,7 @@ from django.http import HttpRequest
 
 from anymail.conf import boolean, max_age, option, optional
 from anymail.esps.amazon_ses.signing import AWS, AWSAnswers, AWSOptions, aws_for
-from anymail.esps.sns import (
+from anymail.esps.kit.topics import (
     Certificates,
     TopicOptions,
     TopicWebhook,
@@ -23,7 +23,7 @@ from anymail.esps.sns import (
     parsed_certificate,
     topic_arns,
 )
-from anymail.esps.webhook import Events
+from anymail.esps.kit.webhook import Events
 from anymail.exceptions import AnymailWebhookValidationFailure
 from anymail.wire import Flow, Request
 

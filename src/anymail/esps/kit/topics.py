@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 from django.http import HttpRequest
 
 from anymail.conf import WebhookOptions, mapping, option
-from anymail.esps.reading import from_json
-from anymail.esps.webhook import Webhook, json_object, utc_time
+from anymail.esps.kit.values import from_json
+from anymail.esps.kit.webhook import Webhook, json_object, utc_time
 from anymail.exceptions import (
     AnymailConfigurationError,
     AnymailImproperlyInstalled,

@@ -5,18 +5,18 @@ from __future__ import annotations
 from itertools import product
 from typing import get_args
 
-from anymail.esps.batches import gather, not_taken
+from anymail.esps.kit.batches import merge_statuses, not_taken
 from anymail.exceptions import AnymailAPIError
 from anymail.mail.addresses import EmailAddress
-from anymail.mail.status import AnymailRecipientStatus, Recipients, Status
+from anymail.mail.status import AnymailRecipientStatus, RecipientStatuses, Status
 
 
-def one(status: Status, message_id: str | None = None) -> Recipients:
+def one(status: Status, message_id: str | None = None) -> RecipientStatuses:
     return {"a@example.com": AnymailRecipientStatus(message_id, status)}
 
 
-def together(statuses: Recipients, others: Recipients) -> Recipients:
-    gather(statuses, others)
+def together(statuses: RecipientStatuses, others: RecipientStatuses) -> RecipientStatuses:
+    merge_statuses(statuses, others)
     return statuses
 
 

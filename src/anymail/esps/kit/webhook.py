@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 from django.http import HttpRequest
 
 from anymail.conf import Secret, WebhookOptions, max_age
-from anymail.esps.base import AnswerReader
+from anymail.esps.kit.sending import ResponseReader
 from anymail.exceptions import AnymailWebhookValidationFailure
 from anymail.signals import AnymailInboundEvent, AnymailTrackingEvent
 
@@ -24,10 +24,10 @@ __all__ = [
     "Webhook",
     "any_secret",
     "basic_auth",
+    "constant_time_equal",
     "json_body",
     "json_object",
     "posix_time",
-    "same",
     "utc_time",
 ]
 
@@ -36,7 +36,7 @@ Events = Iterable[Event]
 OptionsT = TypeVar("OptionsT", bound=WebhookOptions)
 
 
-class Webhook(AnswerReader, Generic[OptionsT]):
+class Webhook(ResponseReader, Generic[OptionsT]):
     """One of an ESP's webhooks: who may call it, and what its calls say.
 
     A subclass states ``name``, ``slug`` and ``Options``, and writes ``items`` and ``events``; ``verify`` and
@@ -104,7 +104,7 @@ class Webhook(AnswerReader, Generic[OptionsT]):
             )
 
 
-def same(given: str | bytes, right: str | bytes) -> bool:
+def constant_time_equal(given: str | bytes, right: str | bytes) -> bool:
     """Compare secrets in constant time."""
     return hmac.compare_digest(_bytes(given), _bytes(right))
 

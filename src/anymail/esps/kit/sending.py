@@ -11,11 +11,11 @@ from typing import Any, ClassVar, Generic, TypeVar
 from anymail.conf import SendOptions
 from anymail.exceptions import AnymailAPIError, AnymailRequestsAPIError, Category
 from anymail.mail.message import OutgoingMail
-from anymail.mail.status import Recipients
+from anymail.mail.status import RecipientStatuses
 from anymail.mail.supports import Supports, Unsupported
 from anymail.wire import Flow, Response
 
-__all__ = ["ESP", "AnswerReader", "Coalescing", "present", "retry_after"]
+__all__ = ["ESP", "Coalescing", "ResponseReader", "retry_after", "without_empty"]
 
 OptionsT = TypeVar("OptionsT", bound=SendOptions)
 
@@ -30,7 +30,7 @@ class Coalescing:
     bytes: int
 
 
-class AnswerReader:
+class ResponseReader:
     """Reads the answers of an ESP's API, good and bad."""
 
     name: ClassVar[str]
@@ -76,7 +76,7 @@ class AnswerReader:
             raise self.unreadable(response, "not with JSON") from None
 
 
-class ESP(AnswerReader, Generic[OptionsT]):
+class ESP(ResponseReader, Generic[OptionsT]):
     """Everything known about sending through one ESP: pure, no network, no settings, no clock.
 
     A subclass states ``name``, ``slug``, ``Options`` and ``supports``, and writes ``deliver`` and ``explain``.
@@ -97,7 +97,7 @@ class ESP(AnswerReader, Generic[OptionsT]):
         """What this message asks for and the ESP cannot express, beyond what ``supports`` tells."""
         return ()
 
-    def deliver(self, mail: OutgoingMail) -> Flow[Recipients]:
+    def deliver(self, mail: OutgoingMail) -> Flow[RecipientStatuses]:
         """Send one message; return its recipients' statuses."""
         raise NotImplementedError
 
@@ -105,12 +105,12 @@ class ESP(AnswerReader, Generic[OptionsT]):
         """Messages with equal keys may share a call; None: this one must not (it would lose something)."""
         return None
 
-    def deliver_many(self, mails: Sequence[OutgoingMail]) -> Flow[list[Recipients | AnymailAPIError]]:
+    def deliver_many(self, mails: Sequence[OutgoingMail]) -> Flow[list[RecipientStatuses | AnymailAPIError]]:
         """Send several messages in one call; return for each its statuses, or the error that befell it alone."""
         raise NotImplementedError
 
 
-def present(payload: dict[str, Any]) -> dict[str, Any]:
+def without_empty(payload: dict[str, Any]) -> dict[str, Any]:
     """``payload`` without what is absent: None, and whatever is empty. False and 0 stay."""
     return {key: value for key, value in payload.items() if value or value is False or (value == 0 and value != "")}
 

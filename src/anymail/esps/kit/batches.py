@@ -6,20 +6,20 @@ from collections.abc import Iterable
 
 from anymail.exceptions import AnymailAPIError
 from anymail.mail.addresses import EmailAddress
-from anymail.mail.status import Recipients, Status, all_recipients
+from anymail.mail.status import RecipientStatuses, Status, all_recipients
 
-__all__ = ["gather", "not_taken"]
+__all__ = ["merge_statuses", "not_taken"]
 
 # How much a status says; of two that say as much, the first counts.
 _WEIGHT: dict[Status | None, int] = {"failed": 0, "invalid": 1, "rejected": 1, "unknown": 2, "queued": 3, "sent": 3}
 
 
-def not_taken(addresses: Iterable[EmailAddress], error: AnymailAPIError) -> Recipients:
+def not_taken(addresses: Iterable[EmailAddress], error: AnymailAPIError) -> RecipientStatuses:
     """The statuses of those whom an error befell: "unknown" if the ESP may have taken the message."""
     return all_recipients(addresses, "failed" if error.sent is False else "unknown")
 
 
-def gather(statuses: Recipients, others: Recipients) -> None:
+def merge_statuses(statuses: RecipientStatuses, others: RecipientStatuses) -> None:
     """Add the others to ``statuses``. Where an address is in both, a copy that was taken is not undone by another's
     failure.
     """

@@ -9,7 +9,15 @@ import pytest
 from django.test import RequestFactory
 
 from anymail.conf import Secret, WebhookOptions
-from anymail.esps.webhook import Webhook, any_secret, json_body, json_object, posix_time, same, utc_time
+from anymail.esps.kit.webhook import (
+    Webhook,
+    any_secret,
+    constant_time_equal,
+    json_body,
+    json_object,
+    posix_time,
+    utc_time,
+)
 from anymail.exceptions import AnymailWebhookValidationFailure
 
 NOW = 1_772_600_769
@@ -61,7 +69,7 @@ def test_the_default_is_the_esps() -> None:
     ],
 )
 def test_secrets_are_compared(given: Any, right: Any, expected: bool) -> None:
-    assert same(given, right) is expected
+    assert constant_time_equal(given, right) is expected
 
 
 def test_every_secret_is_tried() -> None:

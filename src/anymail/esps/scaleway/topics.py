@@ -18,7 +18,7 @@ from urllib.parse import parse_qsl
 from django.http import HttpRequest
 
 from anymail.conf import boolean, option, optional
-from anymail.esps.sns import (
+from anymail.esps.kit.topics import (
     Certificates,
     TopicOptions,
     TopicWebhook,
@@ -29,7 +29,7 @@ from anymail.esps.sns import (
     signature_of,
     topic_arns,
 )
-from anymail.esps.webhook import Events
+from anymail.esps.kit.webhook import Events
 from anymail.exceptions import AnymailConfigurationError, AnymailWebhookValidationFailure
 from anymail.wire import Flow, Request
 

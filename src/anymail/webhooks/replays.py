@@ -9,10 +9,10 @@ from typing import Protocol
 
 from django.core.cache import caches
 
-__all__ = ["Seen", "seen_in"]
+__all__ = ["ReplayStore", "replay_store"]
 
 
-class Seen(Protocol):
+class ReplayStore(Protocol):
     """Remembers, for a while, which value came under a key."""
 
     def claim(self, key: str, value: str, seconds: float) -> str:
@@ -24,7 +24,7 @@ class Seen(Protocol):
     def forget(self, key: str) -> None: ...
 
 
-class ProcessMemory:
+class ProcessReplayStore:
     """The memory of one process: the newest entries, up to a number of them."""
 
     def __init__(self, most: int = 20_000) -> None:
@@ -60,7 +60,7 @@ class ProcessMemory:
             self._entries.clear()
 
 
-class CacheMemory:
+class CacheReplayStore:
     """The memory of all processes that share a Django cache."""
 
     def __init__(self, alias: str) -> None:
@@ -79,9 +79,9 @@ class CacheMemory:
         caches[self._alias].delete(f"anymail:{key}")
 
 
-process_memory = ProcessMemory()
+process_replay_store = ProcessReplayStore()
 
 
-def seen_in(cache_alias: str | None) -> Seen:
+def replay_store(cache_alias: str | None) -> ReplayStore:
     """The memory for a WEBHOOK_CACHE setting."""
-    return CacheMemory(cache_alias) if cache_alias else process_memory
+    return CacheReplayStore(cache_alias) if cache_alias else process_replay_store

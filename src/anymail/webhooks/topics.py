@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from anymail.conf import SendOptions, load
 from anymail.delivery.transport import transport_for
-from anymail.esps.sns import TopicWebhook
+from anymail.esps.kit.topics import TopicWebhook
 from anymail.exceptions import AnymailAPIError, AnymailWebhookValidationFailure
 from anymail.webhooks.base import AnymailWebhookView
 from anymail.wire import Request

@@ -1,0 +1,1 @@
+"""What the ESPs' folders share. Nothing in here knows an ESP."""
