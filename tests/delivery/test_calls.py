@@ -131,6 +131,29 @@ def test_never_repeated(run: Callable[..., Any], ask: Request, outcome: Any, sen
     assert waits == []
 
 
+# What the repeat of a call meets whose first response was lost.
+AFTER_A_LOST_RESPONSE: dict[str, Any] = {
+    "bad message": answer(422),
+    "bad credentials": answer(401),
+    "no quota": answer(402),
+    "connection refused": REFUSED,
+    "lost again": LOST,
+    "its fault": answer(500),
+    "too many, and no patience": answer(429, headers={"Retry-After": "3600"}),
+}
+
+
+@pytest.mark.parametrize("first", [LOST, answer(500)], ids=["lost", "its fault"])
+@pytest.mark.parametrize("then", AFTER_A_LOST_RESPONSE.values(), ids=AFTER_A_LOST_RESPONSE.keys())
+def test_what_is_unknown_stays_unknown_whatever_the_repeat_meets(
+    run: Callable[..., Any], first: Any, then: Any
+) -> None:
+    error, script, _ = run(first, then, then, then, ask=WITH_KEY)
+    assert isinstance(error, AnymailAPIError)
+    assert (error.sent, error.retryable) == (None, False)
+    assert len(script.requests) >= 2
+
+
 SHORT_KEY = Request.post("https://esp.example/send", headers={}, json={}, idempotency_key="k", idempotency_seconds=55)
 AFTER = {"Retry-After": "40"}
 

@@ -132,16 +132,19 @@ class Caller:
         if self.options.retries and (trouble := self._trouble(request, outcome)):
             import stamina
 
+            lost = False
             try:
                 for attempt in stamina.retry_context(on=self._backoff(request, begun), attempts=None, timeout=None):
                     with attempt:
                         if attempt.num > 1:
+                            lost = lost or _may_have_been_taken(trouble)
                             outcome = self._attempt(request)
                             trouble = self._trouble(request, outcome)
                         if trouble:
                             raise trouble
             except AnymailAPIError:
                 pass
+            outcome = self._with_doubt(request, outcome, lost)
         return outcome
 
     async def _acall(self, request: Request) -> Outcome:
@@ -152,19 +155,40 @@ class Caller:
         if self.options.retries and (trouble := self._trouble(request, outcome)):
             import stamina
 
+            lost = False
             try:
                 async for attempt in stamina.retry_context(
                     on=self._backoff(request, begun), attempts=None, timeout=None
                 ):
                     with attempt:
                         if attempt.num > 1:
+                            lost = lost or _may_have_been_taken(trouble)
                             outcome = await self._aattempt(request)
                             trouble = self._trouble(request, outcome)
                         if trouble:
                             raise trouble
             except AnymailAPIError:
                 pass
+            outcome = self._with_doubt(request, outcome, lost)
         return outcome
+
+    def _with_doubt(self, request: Request, outcome: Outcome, lost: bool) -> Outcome:
+        """The end of a repeated call. What an earlier attempt left unknown stays unknown, whatever a later one met:
+        a repeat that is refused says nothing of the attempt whose response was lost.
+        """
+        if not lost or (isinstance(outcome, Response) and outcome.status_code < 400):
+            return outcome
+        error = self.esp.api_error(outcome) if isinstance(outcome, Response) else outcome
+        if error.sent is not False:
+            return outcome
+        return AnymailTransportError(
+            f"An earlier attempt of this call got no certain response; its repeat failed: {error.args[0]}",
+            category=error.category,
+            sent=None,
+            retryable=False,
+            response=error.response,
+            payload=request,
+        )
 
     def _attempt(self, request: Request) -> Outcome:
         outcome: Outcome
@@ -230,6 +254,10 @@ class Caller:
             return wait or True
 
         return backoff
+
+
+def _may_have_been_taken(error: AnymailAPIError | None) -> bool:
+    return error is not None and error.sent is not False
 
 
 # Of stamina's waits, jitter included.
