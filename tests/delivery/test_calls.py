@@ -92,12 +92,13 @@ WITH_KEY = Request.post("https://esp.example/send", headers={}, json={}, idempot
 GET = Request.get("https://esp.example/", headers={})
 OK = answer(200, {"fine": True})
 REFUSED = AnymailTransportError("connection refused", sent=False, retryable=True)
+MAINTENANCE = {"ErrorCode": 100, "Message": "Maintenance"}
 LOST = AnymailTransportError("the reply was lost", category="timeout", sent=None)
 
 # The request, the outcomes, and how many calls are made.
 REPEATED: dict[str, tuple[Request, list[Any], int]] = {
     "connection refused": (POST, [REFUSED, REFUSED, OK], 3),
-    "maintenance": (POST, [answer(503), OK], 2),
+    "maintenance": (POST, [answer(503, MAINTENANCE), OK], 2),
     "too many": (POST, [answer(429), answer(429), answer(429), answer(429), OK], 5),
     "lost reply, with a key": (WITH_KEY, [LOST, OK], 2),
     "its fault, with a key": (WITH_KEY, [answer(500), OK], 2),
@@ -107,6 +108,7 @@ NOT_REPEATED: dict[str, tuple[Request, Any, bool | None]] = {
     "lost reply": (POST, LOST, None),
     "its fault": (POST, answer(500), None),
     "bad gateway": (POST, answer(502), None),
+    "a proxy's 503": (POST, answer(503, "<html>"), None),
     "bad message": (POST, answer(422), False),
     "bad credentials": (POST, answer(401), False),
     "unreadable": (POST, answer(200, "<html>"), True),
@@ -185,7 +187,7 @@ def test_attempts_come_to_an_end(run: Callable[..., Any]) -> None:
 
 
 def test_retries_can_be_turned_off(run: Callable[..., Any]) -> None:
-    for outcome in (REFUSED, answer(429), answer(503)):
+    for outcome in (REFUSED, answer(429), answer(503, MAINTENANCE)):
         _, script, waits = run(outcome, retries=0)
         assert (len(script.requests), waits) == (1, [])
 
@@ -193,7 +195,7 @@ def test_retries_can_be_turned_off(run: Callable[..., Any]) -> None:
 def test_waits_as_long_as_the_esp_asks(run: Callable[..., Any]) -> None:
     _, _, waits = run(answer(429, headers={"Retry-After": "7"}), OK)
     assert waits[0] == 7
-    _, _, waits = run(answer(503, headers={"Retry-After": "4"}), OK)
+    _, _, waits = run(answer(503, MAINTENANCE, headers={"Retry-After": "4"}), OK)
     assert waits[0] == 4
 
 

@@ -299,6 +299,8 @@ ERRORS: dict[str, tuple[Any, bool | None, str, bool]] = {
     "bad message": (answer(422, {"ErrorCode": 300, "Message": "Provide a body"}), False, "invalid", False),
     "too many": (answer(429, "Slow down"), False, "rate_limit", True),
     "maintenance": (answer(503, {"ErrorCode": 100, "Message": "Maintenance"}), False, "server", True),
+    "a proxy's 503": (answer(503, "<html>upstream</html>"), None, "server", False),
+    "a 503 for another reason": (answer(503, {"ErrorCode": 7, "Message": "?"}), None, "server", False),
     "its fault": (answer(500, {"ErrorCode": 101, "Message": "Oops"}), None, "server", False),
     "not JSON": (answer(200, "<html>"), True, "unreadable", False),
     "no id": (answer(200, {"ErrorCode": 0}), True, "unreadable", False),

@@ -505,6 +505,7 @@ ERRORS: dict[str, tuple[Any, bool | None, str, bool]] = {
     "too many": (answer(429, "Slow down"), False, "rate_limit", True),
     "its fault": (error(500, "1500"), False, "server", True),
     "maintenance": (answer(503, "Unable to contact authorization service."), False, "server", True),
+    "a proxy's 503": (answer(503, "<html>upstream</html>"), None, "server", False),
     "timeout": (answer(504, "Gateway timeout"), None, "server", False),
     "errors of another shape": (answer(422, {"errors": [1]}), False, "invalid", False),
     "no errors": (answer(422, {"errors": None}), False, "invalid", False),

@@ -35,24 +35,37 @@ class ResponseReader:
 
     name: ClassVar[str]
     #: The statuses with which this ESP says that it certainly did not take the message, try again.
-    safe_to_repeat: ClassVar[frozenset[int]] = frozenset({429, 503})
+    safe_to_repeat: ClassVar[frozenset[int]] = frozenset({429})
 
     def explain(self, response: Response) -> tuple[str, Category | None]:
         """The ESP's own words in an error answer, and its kind where the HTTP status does not tell."""
         return response.text, None
+
+    def certainly_not_taken(self, response: Response) -> bool:
+        """Whether an error response says for certain that the ESP did not take the message and may be asked again.
+
+        From 500 on only the ESP's own word counts, a JSON object: a proxy in front of it knows nothing of that.
+        """
+        if response.status_code not in self.safe_to_repeat:
+            return False
+        try:
+            return response.status_code < 500 or isinstance(response.json(), dict)
+        except ValueError:
+            return False
 
     def api_error(self, response: Response) -> AnymailAPIError:
         """The error for an answer with an error status."""
         text, category = self.explain(response)
         status = response.status_code
         category = category or _CATEGORIES.get(status) or ("server" if status >= 500 else "invalid")
-        certain = (status < 500 and status != 408) or status in self.safe_to_repeat
+        not_taken = self.certainly_not_taken(response)
+        certain = (status < 500 and status != 408) or not_taken
         answer = f"HTTP {status} {response.reason}".rstrip()
         return AnymailRequestsAPIError(
             f"{self.name} answered {answer}: {_shortened(text) or '(nothing)'}.",
             category=category,
             sent=False if certain else None,
-            retryable=category == "rate_limit" or (status in self.safe_to_repeat and category == "server"),
+            retryable=category == "rate_limit" or (not_taken and category == "server"),
             retry_after=retry_after(response),
             response=response,
         )

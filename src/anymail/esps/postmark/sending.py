@@ -44,7 +44,7 @@ _CATEGORIES: dict[int, Category] = {
 _INACTIVE = re.compile(r"inactive addresses:\s*(.+?)\.(?:\s|$)")
 _BAD_RECIPIENT = re.compile(r"(?:Invalid|Error\s+parsing)\s+'(?:To|Cc|Bcc)'", re.IGNORECASE)
 _TRACK_LINKS = {True: "HtmlAndText", False: "None"}
-_INACTIVE_RECIPIENT, _INVALID_REQUEST = 406, 300
+_INACTIVE_RECIPIENT, _INVALID_REQUEST, _MAINTENANCE = 406, 300, 100
 
 
 class Postmark(ESP[PostmarkOptions]):
@@ -64,6 +64,7 @@ class Postmark(ESP[PostmarkOptions]):
         merge_metadata=True,
         merge_headers=True,
     )
+    safe_to_repeat = frozenset({429, 503})
     coalescing = Coalescing(messages=500, bytes=40_000_000)
 
     def check(self, mail: OutgoingMail) -> Iterator[Unsupported]:
@@ -155,6 +156,12 @@ class Postmark(ESP[PostmarkOptions]):
         return Request.post(f"{self.options.api_url}{path}", headers=headers, json=payload)
 
     # Reading answers.
+
+    def certainly_not_taken(self, response: Response) -> bool:
+        """https://postmarkapp.com/developer/api/overview: only ErrorCode 100 of a 503 is Postmark's maintenance."""
+        if not super().certainly_not_taken(response):
+            return False
+        return response.status_code < 500 or response.json().get("ErrorCode") == _MAINTENANCE
 
     def explain(self, response: Response) -> tuple[str, Category | None]:
         try:

@@ -162,6 +162,12 @@ class SparkPost(ESP[SparkPostOptions]):
 
     # Reading answers.
 
+    def certainly_not_taken(self, response: Response) -> bool:
+        """https://developers.sparkpost.com/api/ has one 503 in plain text; all else is JSON."""
+        return super().certainly_not_taken(response) or (
+            response.status_code == 503 and response.text.strip() == "Unable to contact authorization service."
+        )
+
     def explain(self, response: Response) -> tuple[str, Category | None]:
         category: Category | None = "quota" if response.status_code == _SENDING_LIMIT else None
         try:
