@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from anymail.delivery.calling import USER_AGENT, Timeouts, Unsendable, head_fault, target_of
-from anymail.delivery.failures import not_sent, refused, unknown, words
+from anymail.delivery.failures import not_sent, raised_by_a_signal_handler, refused, unknown, words
 from anymail.delivery.pool import IDLE_SECONDS, MOST, MOST_PER_HOST, Call, Pool
 from anymail.delivery.proxies import Proxy, proxy_for
 from anymail.delivery.tls import tls_context
@@ -86,12 +86,11 @@ class Aiohttp:
             return await self._exchange(request, target, path, proxy, progress)
         except AnymailTransportError:
             raise
-        except (OSError, ValueError, asyncio.TimeoutError, *_aiohttp_errors()) as error:
-            failure = self._failure(request, target.authority, proxy, progress, error)
         except BaseException as error:
-            # Its frames hold headers.
-            raise error.with_traceback(None)  # noqa: B904
-        # Out here aiohttp's frames, which hold headers, do not hang on it.
+            if not isinstance(error, (OSError, ValueError, *_aiohttp_errors())) or raised_by_a_signal_handler(error):
+                # Without the frames of aiohttp, which hold headers.
+                raise error.with_traceback(None)  # noqa: B904
+            failure = self._failure(request, target.authority, proxy, progress, error)
         raise failure
 
     async def _exchange(
@@ -243,7 +242,7 @@ def _aiohttp_errors() -> tuple[type[Exception], ...]:
 def _headers(request: Request, target: Any, proxy: Proxy | None) -> dict[str, str]:
     given = {name.lower() for name in request.headers}
     own = {"Accept-Encoding": "identity", "User-Agent": USER_AGENT}
-    if isinstance(request.body, Chunks) or not request.body and request.method not in ("GET", "HEAD"):
+    if isinstance(request.body, Chunks) or (not request.body and request.method not in ("GET", "HEAD")):
         own["Content-Length"] = str(len(request.body))
     if target.authorization is not None:
         own["Authorization"] = target.authorization.reveal()

@@ -7,6 +7,7 @@ unless the ESP responded. Nothing is ever sent a second time.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import io
 import os
 import select
@@ -175,15 +176,15 @@ class Connection:
     def shut(self) -> None:
         """End whatever another thread does with it."""
         if self.socket is not None:
-            try:
+            with contextlib.suppress(OSError):
                 # The method of SSLSocket would leave it usable without TLS for a moment.
                 socket.socket.shutdown(self.socket, socket.SHUT_RDWR)
-            except OSError:
-                pass
 
     def close(self) -> None:
         if self.socket is not None:
             self.socket.close()
+
+    __del__ = close
 
 
 class _Declined(Exception):
@@ -434,7 +435,8 @@ def _not_connected(
     via = f"the proxy {proxy}" if proxy else "it"
     tunnelled = proxy is not None and connection is not None and connection.socket is not None
     if isinstance(error, Unresolved):
-        return not_sent(request, who, f"{f'the name of {via}' if proxy else 'its name'} has no address ({words(error)})")
+        whose = f"the name of {via}" if proxy else "its name"
+        return not_sent(request, who, f"{whose} has no address ({words(error)})")
     if isinstance(error, ssl.SSLCertVerificationError):
         return not_sent(request, who, f"its TLS certificate is not trusted ({error.verify_message})")
     if isinstance(error, TimeoutError):

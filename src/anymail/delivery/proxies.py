@@ -26,7 +26,7 @@ class Proxy:
 
 
 def proxy_for(scheme: str, host: str, port: int) -> Proxy | None:
-    """The proxy for a host; None to go directly. Raises ValueError, without its credentials, for one of another kind."""
+    """The proxy for a host; None to go directly. Raises ValueError for one of another kind, without its credentials."""
     name, url = _configured(scheme)
     if not url or _excepted(host, port):
         return None
@@ -64,10 +64,7 @@ def _excepted(host: str, port: int) -> bool:
     """Whether NO_PROXY names a host: by its name or that of a domain above it, by address or network, or with "*"."""
     listed = os.environ.get("no_proxy", os.environ.get("NO_PROXY", ""))
     host = host.lower().rstrip(".")
-    for entry in listed.lower().replace(",", " ").split():
-        if entry == "*" or _matches(entry, host, port):
-            return True
-    return False
+    return any(entry == "*" or _matches(entry, host, port) for entry in listed.lower().replace(",", " ").split())
 
 
 def _matches(entry: str, host: str, port: int) -> bool:

@@ -30,7 +30,10 @@ def tls_context() -> ssl.SSLContext:
 def _make(file: str | None, directory: str | None, bundle: str | None) -> ssl.SSLContext:
     if bundle:
         try:
-            context = ssl.create_default_context(**{"capath" if os.path.isdir(bundle) else "cafile": bundle})
+            if os.path.isdir(bundle):
+                context = ssl.create_default_context(capath=bundle)
+            else:
+                context = ssl.create_default_context(cafile=bundle)
         except OSError as error:
             raise OSError(f"REQUESTS_CA_BUNDLE names certificates that cannot be read: {error.strerror}") from error
         if file or directory:
