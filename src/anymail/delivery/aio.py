@@ -189,7 +189,7 @@ class Aiohttp:
             inner = getattr(error, "os_error", error)
             if isinstance(inner, ConnectionRefusedError):
                 return not_sent(request, who, f"{via} refused the connection (connection refused)")
-            return not_sent(request, who, f"{via} was not connected ({type(inner).__name__})")
+            return not_sent(request, who, f"{via} was not connected ({words(inner)})")
         if timed_out:
             return unknown(request, who, "it did not come within the time for it", "timeout")
         if isinstance(error, aiohttp.ServerDisconnectedError):

@@ -125,9 +125,7 @@ def head_fault(request: Request) -> str | None:
         if not _TOKEN.fullmatch(name):
             return f"{name!r} is no name of a header"
         if not isinstance(value, str) or not _VALUE.fullmatch(value):
-            return (
-                f"the header {name} holds characters that no header can (a line break, perhaps, or one beyond Latin-1)"
-            )
-        if name.lower() in ("transfer-encoding", "connection", "expect", "content-length", "host"):
+            return f"the header {name} holds a character that no header can, such as a line break"
+        if name.lower() in ("transfer-encoding", "connection", "expect", "content-length"):
             return f"the header {name} is the transport's own affair"
     return None

@@ -47,7 +47,7 @@ def raised_by_a_signal_handler(error: BaseException) -> bool:
         except ValueError:  # Windows knows only some
             continue
         if callable(handler) and handler is not signal.default_int_handler:
-            code = getattr(handler, "__code__", None) or getattr(getattr(handler, "__call__", None), "__code__", None)
+            code = getattr(handler, "__code__", None) or getattr(type(handler).__call__, "__code__", None)
             if code in codes:
                 return True
     return False

@@ -58,6 +58,7 @@ class _Incoming(io.RawIOBase):
         self.limit = Limit()
         #: Bytes that may still come; negative: none are asked for.
         self.budget = 0
+        self.ended = False
 
     def readable(self) -> bool:
         return True
@@ -69,6 +70,7 @@ class _Incoming(io.RawIOBase):
         patience = left if self.read_timeout is None else self.read_timeout
         self.source.settimeout(patience if left is None else min(patience or left, left))
         count = self.source.recv_into(buffer)
+        self.ended = not count
         self.budget -= count
         if self.budget < 0:
             raise _TooLong
@@ -137,6 +139,9 @@ class Connection:
         response = HTTPResponse(self, method=method)  # type: ignore[arg-type]
         response.begin()
         for _ in range(_MOST_INTERIM):
+            if incoming.ended:
+                # http.client takes the end of the connection for the end of the headers.
+                raise IncompleteRead(b"")
             if not 100 <= response.status < 200:
                 return response
             if response.status == 101:
@@ -489,7 +494,8 @@ def _head(request: Request, proxy: Proxy | None, target: Target, path: str) -> b
     plain = proxy is not None and target.scheme == "http"
     head = [f"{request.method} {f'http://{target.authority}' if plain else ''}{path} HTTP/1.1\r\n"]
     given = {name.lower() for name in request.headers}
-    head.append(f"Host: {target.authority}\r\n")
+    if "host" not in given:
+        head.append(f"Host: {target.authority}\r\n")
     if "accept-encoding" not in given:
         head.append("Accept-Encoding: identity\r\n")
     if "user-agent" not in given:
