@@ -185,11 +185,11 @@ def test_what_is_sent(send: Send) -> None:
 
 
 def test_no_cookie_goes_to_the_next_tenant(send: Send) -> None:
-    with RawServer(responding(b"HTTP/1.1 200 OK\r\nSet-Cookie: a=b\r\nContent-Length: 0\r\n\r\n")) as server:
+    with LoopbackServer(lambda *_: (200, {"Set-Cookie": "a=b"}, b"")) as server:
         carrier = transport()
         for _ in range(2):
             send(carrier, post(server.url))
-        assert ["cookie" in headers for _, headers, _ in server.received] == [False, False]
+        assert ["cookie" in headers for _, headers, _ in server.calls] == [False, False]
 
 
 def test_no_netrc_is_read(send: Send, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -629,7 +629,7 @@ def in_a_process(program: str, url: str, **environ: str) -> str:
     lines = "import logging; logging.getLogger('asyncio').setLevel('ERROR')\n" + lines
     first = "from gevent import monkey; monkey.patch_all()\n" if environ.pop("gevent", "") else ""
     done = subprocess.run(
-        [sys.executable, "-X", "dev", "-W", "error::ResourceWarning", "-c", first + lines, url],
+        [sys.executable, "-X", "dev", "-W", "error::ResourceWarning", "-W", "ignore::DeprecationWarning", "-c", first + lines, url],
         capture_output=True, text=True, timeout=60, env={**os.environ, **environ},
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")

@@ -83,6 +83,9 @@ class _Reader(io.BufferedReader):
     def close(self) -> None:
         pass
 
+    def flush(self) -> None:
+        pass
+
 
 class Connection:
     """One connection, and whom it leads to. It is in use by one call at a time."""
