@@ -1,7 +1,7 @@
 """Sending: one by one, in bulk, and against a server that takes its time.
 
-The baseline is ``http.client``, of which Anymail's transport is made: it posts the same bytes with the same headers over
-a kept-alive TLS connection and reads the response, and does nothing else. It is handed its requests ready-made.
+The baseline is ``http.client``, of which Anymail's transport is made: it posts the same bytes with the same headers
+over a kept-alive TLS connection and reads the response, and does nothing else. It is handed its requests ready-made.
 """
 
 from __future__ import annotations

@@ -248,6 +248,16 @@ def test_a_forked_process_sends_on_its_own_connection() -> None:
         assert server.connections == 3, "one of the parent, one for the child, and one for its event loop"
 
 
+def test_the_example_of_the_documentation(send: Any) -> None:
+    text = (Path(__file__).parents[2] / "docs/transports.md").read_text("utf-8")
+    found: dict[str, Any] = {}
+    exec(text.partition("```python\n")[2].partition("```")[0], found)
+    with LoopbackServer() as server:
+        transport: Any = transport_for(found["TimedTransport"], (5, 5, 20))
+        assert send(transport, post(server.url)).status_code == 200
+        assert len(transport.seconds) == 1
+
+
 class TestRegistry:
     def test_one_for_each_process_and_configuration(self) -> None:
         path = "anymail.delivery.transport.PooledTransport"

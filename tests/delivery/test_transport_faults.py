@@ -629,7 +629,8 @@ def in_a_process(program: str, url: str, **environ: str) -> str:
     lines = "import logging; logging.getLogger('asyncio').setLevel('ERROR')\n" + lines
     first = "from gevent import monkey; monkey.patch_all()\n" if environ.pop("gevent", "") else ""
     done = subprocess.run(
-        [sys.executable, "-X", "dev", "-W", "error::ResourceWarning", "-W", "ignore::DeprecationWarning", "-c", first + lines, url],
+        [sys.executable, "-X", "dev", "-W", "error::ResourceWarning", "-W", "ignore::DeprecationWarning", "-c",
+         first + lines, url],
         capture_output=True, text=True, timeout=60, env={**os.environ, **environ},
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
@@ -700,6 +701,18 @@ def test_the_process_survives(program: str, way: str) -> None:
     block = "sys.modules['aiohttp'] = None\n" if way == "threads" else ""
     with LoopbackServer() as server:
         assert in_a_process(block + textwrap.dedent(PROGRAMS[program]), server.url) == "ok"
+
+
+def test_short_lived_processes_end_well() -> None:
+    program = """
+        async def main():
+            await asyncio.gather(*(transport.asend(post()) for _ in range(3)))
+        asyncio.run(main())
+        print("ok")
+    """
+    with LoopbackServer() as server, ThreadPoolExecutor(3) as three:
+        ended = list(three.map(lambda _: in_a_process(program, server.url), range(9)))
+        assert (ended, len(server.calls)) == (["ok"] * 9, 27)
 
 
 def test_gevent_goes_on_while_a_call_waits() -> None:
