@@ -16,6 +16,7 @@ import threading
 import time
 from base64 import b64encode
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -258,6 +259,17 @@ def test_a_kept_connection_that_dies_is_not_replaced_behind_ones_back(method: st
         assert len(server.received) == 2
         assert asyncio.run(twice(carrier, ask)).sent is None
         assert len(server.received) == 4
+
+
+@pytest.mark.parametrize("clock", ["monotonic", "time"])
+def test_a_connection_that_was_idle_too_long(clock: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with LoopbackServer() as server:
+        carrier = transport()
+        carrier.send(post(server.url))
+        real = getattr(time, clock)
+        monkeypatch.setattr(time, clock, lambda: real() + 11)
+        carrier.send(post(server.url))
+        assert server.connections == 2
 
 
 def test_what_follows_a_response_is_no_response(send: Send) -> None:

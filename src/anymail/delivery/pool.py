@@ -90,13 +90,13 @@ class _Reader(io.BufferedReader):
 class Connection:
     """One connection, and whom it leads to. It is in use by one call at a time."""
 
-    __slots__ = ("__weakref__", "_incoming", "_reader", "key", "proxy", "socket", "used_at")
+    __slots__ = ("__weakref__", "_incoming", "_reader", "key", "proxy", "socket", "used_at", "used_on")
 
     def __init__(self, key: Key) -> None:
         self.key = key
         self.proxy: Proxy | None = None
         self.socket: socket.socket | None = None
-        self.used_at = 0.0
+        self.used_at = self.used_on = 0.0
 
     def open(self, target: Target, proxy: Proxy | None, limit: Limit) -> None:
         """Connect, through the proxy if there is one. Raises OSError, HTTPException or _Declined."""
@@ -168,7 +168,9 @@ class Connection:
 
     def fit(self) -> bool:
         """Whether another request may go over it: the other end neither closed it nor sent anything."""
-        return time.monotonic() - self.used_at < IDLE_SECONDS and not self._readable()
+        # The one clock is never set, the other goes on while the machine sleeps.
+        idle = max(time.monotonic() - self.used_at, abs(time.time() - self.used_on))
+        return idle < IDLE_SECONDS and not self._readable()
 
     def _readable(self) -> bool:
         assert self.socket
@@ -354,7 +356,7 @@ class Pool:
         return False
 
     def _keep(self, connection: Connection) -> None:
-        connection.used_at = time.monotonic()
+        connection.used_at, connection.used_on = time.monotonic(), time.time()
         with self._changed:
             if connection in self._all:
                 self._idle.setdefault(connection.key, deque()).append(connection)
