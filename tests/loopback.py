@@ -6,6 +6,7 @@ import contextlib
 import json
 import socket
 import ssl
+import struct
 import threading
 from collections.abc import Callable
 from typing import Any, Self
@@ -92,3 +93,90 @@ class LoopbackServer:
             pass
         finally:
             connection.close()
+
+
+class RawServer:
+    """``with RawServer(behave) as server: server.url``. ``behave`` gets each connection and does with it as it likes;
+    what it raises is kept in ``failures``. ``received`` keeps the requests that ``read`` read to their end.
+    """
+
+    def __init__(
+        self, behave: Callable[[RawServer, socket.socket], None], *, tls: ssl.SSLContext | None = None
+    ) -> None:
+        self._behave = behave
+        self._tls = tls
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self.port = self._listener.getsockname()[1]
+        self.url = f"{'https' if tls else 'http'}://localhost:{self.port}/"
+        self.received: list[tuple[str, dict[str, str], bytes]] = []
+        self.connections = 0
+        self.ended = threading.Event()
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *args: Any) -> None:
+        self.ended.set()
+        self._listener.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            self.connections += 1
+            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        with contextlib.suppress(OSError, ValueError), contextlib.closing(connection):
+            if self._tls:
+                connection = self._tls.wrap_socket(connection, server_side=True)
+            with contextlib.closing(connection):
+                self._behave(self, connection)
+
+    def read(self, connection: socket.socket) -> bytes:
+        """Read one request to its end, and keep it. Returns its body; raises OSError when there is none."""
+        head = bytearray()
+        while not head.endswith(b"\r\n\r\n"):
+            byte = connection.recv(1)
+            if not byte:
+                raise ConnectionError
+            head += byte
+        first, *lines = head.decode("latin-1").split("\r\n")
+        headers = {}
+        for line in lines:
+            name, _, value = line.partition(":")
+            headers[name.lower()] = value.strip()
+        body = bytearray()
+        while len(body) < int(headers.get("content-length", 0)):
+            more = connection.recv(65536)
+            if not more:
+                raise ConnectionError
+            body += more
+        self.received.append((first, headers, bytes(body)))
+        return bytes(body)
+
+
+def reset(connection: socket.socket) -> None:
+    """Close a connection with RST."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+
+
+def relay(one: socket.socket, other: socket.socket) -> None:
+    """Carry bytes both ways until either end is closed, as a proxy does in a tunnel."""
+
+    def carry(source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                sink.sendall(data)
+        for end in (source, sink):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    back = threading.Thread(target=carry, args=(other, one), daemon=True)
+    back.start()
+    carry(one, other)
+    back.join()

@@ -95,7 +95,7 @@ WRONG: dict[str, Any] = {
     "api_key": ["", "  ", 7],
     "retries": [-1, "2", True, 1.5],
     "concurrency": [0],
-    "requests_timeout": [0, -1, "30", (1, 2, 3), (1, "2")],
+    "requests_timeout": [0, -1, True, float("inf"), "30", (1,), (1, 2, 3, 4), (1, "2"), (1, 2, 0)],
     "ignore_unsupported_features": ["yes"],
     "send_defaults": [7],
     "idna_encoder": ["idna", "no.such.module.f"],
@@ -110,7 +110,8 @@ def test_a_wrong_value_is_named_but_never_shown(name: str, value: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "expected"), [(5, (5, 5)), ((3, 20), (3, 20)), (None, (None, None)), ((None, 9.5), (None, 9.5))]
+    ("value", "expected"),
+    [(5, (5, 5)), ((3, 20), (3, 20)), (None, (None, None)), ((None, 9.5), (None, 9.5)), ([1, 2, 3], (1, 2, 3))],
 )
 def test_timeouts(value: Any, expected: Any) -> None:
     assert loaded(api_key="k", requests_timeout=value).requests_timeout == expected

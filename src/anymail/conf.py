@@ -143,12 +143,21 @@ def whole_number(least: int) -> Callable[[Any], int]:
     return convert
 
 
-def timeouts(value: Any) -> tuple[float | None, float | None]:
-    """(connect, read) in seconds, from one number for both or from a pair; None is no limit."""
-    pair = value if isinstance(value, (tuple, list)) else (value, value)
-    if len(pair) != 2 or not all(one is None or (isinstance(one, (int, float)) and one > 0) for one in pair):
-        raise ValueError("a number of seconds, or a pair of them for connecting and reading, is needed")
-    return pair[0], pair[1]
+def timeouts(value: Any) -> tuple[float | None, ...]:
+    """(connect, read) or (connect, read, total) in seconds, from one number for both or from two or three; None is no
+    limit.
+    """
+    given = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
+    if len(given) not in (2, 3) or not all(one is None or _is_a_limit(one) for one in given):
+        raise ValueError(
+            "a number of seconds, a pair of them for connecting and reading, or three, the last for the whole call, "
+            "is needed (None for no limit)"
+        )
+    return given
+
+
+def _is_a_limit(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < 1e9
 
 
 def seconds(value: Any) -> float | None:
@@ -181,8 +190,9 @@ class SendOptions(Options):
     ignore_recipient_status: bool = option(
         "Do not raise `AnymailRecipientsRefused`.", default=False, convert=boolean, common=True
     )
-    requests_timeout: tuple[float | None, float | None] = option(
-        "Seconds to wait for the ESP, or a pair: for connecting, and for each read.",
+    requests_timeout: tuple[float | None, ...] = option(
+        "Seconds to wait for the ESP, or a pair: for connecting, and for each read; or three, the last for the whole "
+        "call (by default: connecting, three reads, and a second for every 16 KiB of the request).",
         default=(30, 30),
         convert=timeouts,
         common=True,

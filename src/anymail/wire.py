@@ -369,6 +369,11 @@ def _utf8(name: str, value: str) -> bytes:
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9:._%-]+")
 
 
+def _form_name(name: str) -> str:
+    """A name as a part's header has it: https://html.spec.whatwg.org/multipage/form-control-infrastructure.html#multipart-form-data"""
+    return name.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
+
+
 def _multipart(form: Iterable[tuple[str, str]], files: Sequence[File]) -> tuple[str, Body]:
     boundary = secrets.token_hex(16)
     pieces: list[bytes] = []
@@ -377,12 +382,11 @@ def _multipart(form: Iterable[tuple[str, str]], files: Sequence[File]) -> tuple[
         if filename is None and _PLAIN_NAME.fullmatch(name):
             header = f'Content-Disposition: form-data; name="{name}"\r\n\r\n'
         else:
-            from urllib3.fields import RequestField
-
-            part = RequestField(name, b"", filename)
-            part.make_multipart(content_type=content_type)
-            header = part.render_headers()
-        pieces.extend((f"--{boundary}\r\n{header}".encode(), content, b"\r\n"))
+            header = f'Content-Disposition: form-data; name="{_form_name(name)}"'
+            if filename is not None:
+                header += f'; filename="{_form_name(filename)}"\r\nContent-Type: {content_type}'
+            header += "\r\n\r\n"
+        pieces.extend((f"--{boundary}\r\n".encode() + _utf8(name, header), content, b"\r\n"))
 
     for name, value in form:
         add(name, None, None, _utf8(name, value))

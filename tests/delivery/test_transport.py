@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,19 +16,20 @@ from typing import Any
 import pytest
 from loopback import LoopbackServer
 
-from anymail.delivery.transport import PooledTransport, Urllib3Transport, transport_for
+from anymail.delivery.transport import PooledTransport, transport_for
 from anymail.exceptions import AnymailConfigurationError, AnymailTransportError
 from anymail.wire import STREAM_FROM, Base64, Request, Response
 
 
-@pytest.fixture(params=["pooled", "urllib3"])
-def make(request: pytest.FixtureRequest) -> Callable[..., Any]:
-    cls = {"pooled": PooledTransport, "urllib3": Urllib3Transport}[request.param]
-    return lambda connect=5.0, read=5.0: cls(connect_timeout=connect, read_timeout=read)
+@pytest.fixture
+def make() -> Callable[..., Any]:
+    return lambda connect=5.0, read=5.0, **more: PooledTransport(connect_timeout=connect, read_timeout=read, **more)
 
 
-@pytest.fixture(params=["sync", "async"])
-def send(request: pytest.FixtureRequest) -> Callable[[Any, Request], Response]:
+@pytest.fixture(params=["sync", "aiohttp", "threads"])
+def send(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[[Any, Request], Response]:
+    if request.param == "threads":
+        monkeypatch.setitem(sys.modules, "aiohttp", None)
     if request.param == "sync":
         return lambda transport, ask: transport.send(ask)
     return lambda transport, ask: asyncio.run(transport.asend(ask))
@@ -85,11 +87,14 @@ def test_connections_are_kept(make: Any) -> None:
         assert server.connections == 1
 
 
-def test_async_connections_are_kept_across_event_loops() -> None:
+def test_async_connections_are_kept_in_an_event_loop() -> None:
+    async def five() -> None:
+        for _ in range(5):
+            await transport.asend(post(server.url))
+
     with LoopbackServer() as server:
         transport = PooledTransport(connect_timeout=5, read_timeout=5)
-        for _ in range(5):
-            asyncio.run(transport.asend(post(server.url)))
+        asyncio.run(five())
         assert server.connections == 1
 
 
@@ -240,7 +245,17 @@ def test_a_forked_process_sends_on_its_own_connection() -> None:
         with os.fdopen(reader) as pipe:
             assert json.load(pipe) == [200, 200, 200]
         assert parent.send(post(server.url)).status_code == 200
-        assert server.connections == 2
+        assert server.connections == 3, "one of the parent, one for the child, and one for its event loop"
+
+
+def test_the_example_of_the_documentation(send: Any) -> None:
+    text = (Path(__file__).parents[2] / "docs/transports.md").read_text("utf-8")
+    found: dict[str, Any] = {}
+    exec(text.partition("```python\n")[2].partition("```")[0], found)
+    with LoopbackServer() as server:
+        transport: Any = transport_for(found["TimedTransport"], (5, 5, 20))
+        assert send(transport, post(server.url)).status_code == 200
+        assert len(transport.seconds) == 1
 
 
 class TestRegistry:
@@ -249,9 +264,18 @@ class TestRegistry:
         assert transport_for(path, (1, 2)) is transport_for(path, (1, 2))
         assert transport_for(path, (1, 2)) is not transport_for(path, (1, 3))
 
-    def test_another_class_by_path(self) -> None:
-        found = transport_for("anymail.delivery.transport.Urllib3Transport", (1, 2))
-        assert isinstance(found, Urllib3Transport)
+    def test_a_total_goes_to_those_that_take_it(self) -> None:
+        class Old:
+            def __init__(self, *, connect_timeout: float, read_timeout: float) -> None:
+                self.given = connect_timeout, read_timeout
+
+        class New(Old):
+            def __init__(self, *, total_timeout: float, **others: float) -> None:
+                super().__init__(**others)
+                self.given += (total_timeout,)  # type: ignore[assignment]
+
+        assert transport_for(Old, (1, 2, 3)).given == (1, 2)  # type: ignore[arg-type, attr-defined]
+        assert transport_for(New, (1, 2, 3)).given == (1, 2, 3)  # type: ignore[arg-type, attr-defined]
 
     @pytest.mark.parametrize("path", ["no.such.Transport", "anymail.delivery.transport.Nothing", "plain", "os.getpid"])
     def test_a_wrong_one_is_a_configuration_error(self, path: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Self
 from urllib.parse import unquote, urlsplit
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from anymail.delivery.transport import Urllib3Transport
+from anymail.delivery.transport import PooledTransport
 from anymail.esps import REGISTRY
 from anymail.esps.kit.sandbox import Letter, SandboxESP
 from anymail.exceptions import AnymailTransportError
@@ -55,7 +55,7 @@ class Sandbox:
         self.store = Store(database)
         self._esps: dict[str, SandboxESP] = {}
         self._lock = threading.Lock()
-        self._transport = Urllib3Transport(connect_timeout=5, read_timeout=30)
+        self._transport = PooledTransport(connect_timeout=5, read_timeout=30)
         self._errands: queue.Queue[tuple[str, Letter, str] | None] = queue.Queue()
         self._worker = threading.Thread(target=self._run_errands, name="anymail-sandbox-webhooks", daemon=True)
         self._worker.start()

@@ -15,7 +15,7 @@ from moto.ses.models import ses_backends
 from anymail.backends.amazon_ses import EmailBackend
 from anymail.conf import SendOptions
 from anymail.delivery.calls import Caller
-from anymail.delivery.transport import Urllib3Transport
+from anymail.delivery.transport import PooledTransport
 from anymail.esps.amazon_ses.topics import SNSOptions, SNSWebhook
 from esps.amazon_ses.signed import SETTINGS, sns_call
 from esps.amazon_ses.test_sending import PARAMS
@@ -64,5 +64,5 @@ def test_confirming_a_subscription(params: dict[str, Any]) -> None:
     topic = client_of("sns", params).create_topic(Name="example-ses-events")["TopicArn"]
     webhook: SNSWebhook[SNSOptions] = SNSWebhook(SNSOptions(client_params=params))
     envelope = {"Type": "SubscriptionConfirmation", "TopicArn": topic, "Token": "token"}
-    transport = Urllib3Transport(connect_timeout=5, read_timeout=5)
+    transport = PooledTransport(connect_timeout=5, read_timeout=5)
     assert Caller(webhook, transport, SendOptions()).run(webhook.events(envelope))[0] == ()
