@@ -90,6 +90,7 @@ REFUSED: dict[str, tuple[str, Any, int, str]] = {
         400,
         "BadRequestException",
     ),
+    "over 50 entries": (BULK, templated(*[entry()] * 51), 400, "BadRequestException"),
     "content in bulk": (BULK, {**BASE, "BulkEmailEntries": [entry()]}, 400, "BadRequestException"),
     "another operation": ("/v2/email/templates", {}, 404, "UnknownOperationException"),
 }
@@ -100,6 +101,12 @@ def test_refuses(path: str, body: Any, status: int, name: str) -> None:
     result = ask(path, body)
     assert (result.response.status_code, result.response.headers["x-amzn-errortype"]) == (status, name)
     assert not result.deliveries
+
+
+@pytest.mark.parametrize("entries", [25, 26, 50])
+def test_takes_50_destinations_in_bulk(entries: int) -> None:
+    result = ask(BULK, templated(*[entry()] * entries))
+    assert (result.response.status_code, len(result.deliveries)) == (200, entries)
 
 
 GOOD = request_of(SES.deliver(mail()))

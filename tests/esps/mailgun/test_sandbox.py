@@ -47,6 +47,11 @@ def test_takes_every_request_that_we_make(attributes: dict[str, Any]) -> None:
         assert json.loads(json.dumps(delivery.as_dict()))["recipient"] == delivery.recipient
 
 
+@pytest.mark.parametrize("value", ["yes", "no", "true", "false", "htmlonly"])
+def test_takes_each_place_of_the_pixel(value: str) -> None:
+    assert ask({**GOOD, "o:tracking-pixel-location-top": value}).response.status_code == 200
+
+
 def test_a_delivery() -> None:
     result = answered(request_of(MAILGUN.deliver(outgoing_mail(rich_message()))))
     delivery = result.deliveries[0]
@@ -105,6 +110,8 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "field twice": ({"subject": ["a", "b"]}, "'subject'"),
     "not yes or no": ({"o:tracking-opens": "on"}, "'o:tracking-opens'"),
     "header name": ({"h:X Shop": "x"}, "'h:X Shop'"),
+    "html beside a template": ({"html": "x", "template": "x"}, "Only one parameters 'html' or 'template' is allowed."),
+    "pixel's place": ({"o:tracking-pixel-location-top": "textonly"}, "'o:tracking-pixel-location-top'"),
     "tag": ({"o:tag": ["a", "é"]}, "'o:tag'"),
     "time": ({"o:deliverytime": "2026-03-14T12:00:00Z"}, "'o:deliverytime'"),
     "bad address": ({"to": "ana"}, "'to' parameter is not a valid address"),

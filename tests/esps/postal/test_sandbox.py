@@ -50,7 +50,8 @@ def without(body: dict[str, Any], name: str) -> dict[str, Any]:
 # What is wrong, and Postal's code for it, or its words.
 REFUSED: dict[str, tuple[str, Any, str]] = {
     "unknown parameter": (MESSAGE, {**GOOD, "track_opens": True}, "track_opens"),
-    "to as a string": (MESSAGE, {**GOOD, "to": "ana@example.net"}, "`to`"),
+    "to as an object": (MESSAGE, {**GOOD, "to": {"email": "ana@example.net"}}, "`to`"),
+    "over 50 in a string": (MESSAGE, {**GOOD, "cc": ",".join(["ana@example.net"] * 51)}, "TooManyCCAddresses"),
     "header that is no string": (MESSAGE, {**GOOD, "headers": {"X": 1}}, "`headers.X`"),
     "nobody": (MESSAGE, without(GOOD, "to"), "NoRecipients"),
     "blank body": (MESSAGE, {**GOOD, "plain_body": " "}, "NoContent"),
@@ -77,6 +78,12 @@ def test_refuses(path: str, body: Any, words: str) -> None:
     assert answered["status"] == ("error" if answered["data"].get("code") else "parameter-error")
     assert words in (answered["data"].get("code") or answered["data"]["message"])
     assert not result.deliveries
+
+
+def test_a_string_is_split_at_its_commas() -> None:
+    result = ask(MESSAGE, {**GOOD, "to": "Ana <ana@example.net>, bo@example.org"})
+    assert [delivery.recipient for delivery in result.deliveries] == ["ana@example.net", "bo@example.org"]
+    assert result.deliveries[0].to == "Ana <ana@example.net>, bo@example.org"
 
 
 def test_refuses_keys() -> None:

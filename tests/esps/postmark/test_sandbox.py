@@ -10,7 +10,7 @@ from anymail.esps.postmark.sandbox import SERVER_TOKEN, PostmarkSandbox
 from anymail.esps.postmark.sending import Postmark
 from anymail.wire import Request
 from esps.postmark.test_sending import REQUESTS
-from support import mail, make_esp, request_of
+from support import drive, mail, make_esp, request_of
 
 SANDBOX = PostmarkSandbox()
 POSTMARK = make_esp(Postmark, server_token=SERVER_TOKEN)
@@ -51,6 +51,21 @@ def test_refuses(path: str, body: Any, status: int, code: int) -> None:
     result = ask(path, body)
     assert (result.response.status_code, result.response.json()["ErrorCode"]) == (status, code)
     assert not result.deliveries
+
+
+def test_a_bulk_call_is_read() -> None:
+    esp = make_esp(Postmark, server_token=SERVER_TOKEN, use_bulk_api=True)
+    one = mail(to=["ana@example.net", "bo@example.org"])
+    result = SANDBOX.respond(request_of(esp.deliver(one)), "/email/bulk")
+    assert set(result.response.json()) == {"ID", "Status", "SubmittedAt"}
+    _, recipients = drive(esp.deliver(one), result.response)
+    assert [recipients[delivery.recipient].status for delivery in result.deliveries] == ["queued", "queued"]
+
+
+def test_takes_an_attachment_as_the_webhooks_have_it() -> None:
+    attachment = {"Name": "a.txt", "Content": "MQ==", "ContentType": "text/plain", "ContentID": None}
+    more = {"ContentLength": 1, "Disposition": "attachment"}
+    assert ask("/email", {**GOOD, "Attachments": [{**attachment, **more}]}).response.status_code == 200
 
 
 def test_refuses_a_wrong_token() -> None:

@@ -46,6 +46,11 @@ def test_takes_every_request_that_we_make(name: str) -> None:
     }
 
 
+def test_attachments_may_be_null() -> None:
+    [delivery] = ask({**GOOD, "attachments": None}).deliveries
+    assert delivery.attachments == []
+
+
 # What is wrong, and the argument and reason that Scaleway names.
 REFUSED: dict[str, tuple[Any, str, str]] = {
     "unknown field": ({**GOOD, "reply_to": "x"}, "reply_to", "unknown"),

@@ -27,8 +27,8 @@ def ask(body: Any, path: str = PATH, **headers: str) -> Any:
     return SANDBOX.respond(Request("POST", request.url, {**request.headers, **headers}, request.body), path)
 
 
-# No content and no template; and an id that is a dynamic template's, whatever the message says.
-NOT_TAKEN = {"neither subject nor body", "legacy template by its word"}
+# No content and no template; an id that is a dynamic template's, whatever the message says; a substitution of null.
+NOT_TAKEN = {"neither subject nor body", "legacy template by its word", "legacy template"}
 
 
 @pytest.mark.parametrize("name", [name for name in REQUESTS if name not in NOT_TAKEN])
@@ -122,6 +122,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str | None, str]] = {
     "numbers in own custom_args": (to(ANA, custom_args={"n": 7}), None, "Bad Request"),
     "numbers in headers": ({"headers": {"X-N": 7}}, None, "Bad Request"),
     "numbers in substitutions": (to(ANA, substitutions={"n": 7}), None, "Bad Request"),
+    "null in substitutions": (to(ANA, substitutions={"n": None}), None, "Bad Request"),
     "reserved header": ({"headers": {"Reply-To": "x@example.com"}}, "headers", "reserved"),
     "own reserved header": (to(ANA, headers={"cc": "x"}), "personalizations.0.headers", "reserved"),
     "substitutions in a dynamic template": (

@@ -36,8 +36,8 @@ def ask(sandbox: UnisenderGoSandbox, message: Any, key: str = API_KEY) -> Any:
     return take(sandbox, Request.post(f"{API_URL}email/send.json", headers=headers, json={"message": message}))
 
 
-# Nobody in To, which Unisender Go does not allow with a Cc.
-REFUSED_REQUESTS = {"no to"}
+# Nobody in To, which Unisender Go does not allow with a Cc; an attachment without a name.
+REFUSED_REQUESTS = {"no to", "attachments of the same name, or none"}
 
 
 @pytest.mark.parametrize("name", [name for name in REQUESTS if name not in REFUSED_REQUESTS])
@@ -90,13 +90,14 @@ REFUSED: dict[str, tuple[Any, int]] = {
     "blank subject": ({**GOOD, "subject": " "}, 1576),
     "no body": (without("body"), 1577),
     "reply_to with a name": ({**GOOD, "reply_to": "Help <help@example.com>"}, 1519),
-    "substitution of a list": ({**GOOD, "recipients": [{**ANA, "substitutions": {"a": [1]}}]}, 212),
+    "substitution of null": ({**GOOD, "recipients": [{**ANA, "substitutions": {"a": None}}]}, 212),
+    "substitution of a switch": ({**GOOD, "global_substitutions": {"a": True}}, 212),
     "substitution's name": ({**GOOD, "global_substitutions": {"my-name": "x"}}, 1580),
     "metadata of an object": ({**GOOD, "global_metadata": {"a": {}}}, 216),
     "too much metadata": ({**GOOD, "recipients": [{**ANA, "metadata": {f"k{n}": n for n in range(11)}}]}, 217),
     "metadata too long": ({**GOOD, "global_metadata": {"a": "x" * 1025}}, 218),
     "five tags": ({**GOOD, "tags": list("abcde")}, 1532),
-    "tag too long": ({**GOOD, "tags": ["x" * 51]}, 1534),
+    "tag too long": ({**GOOD, "tags": ["x" * 101]}, 1534),
     "the same tag twice": ({**GOOD, "tags": ["a", "a"]}, 1535),
     "headers as an array": ({**GOOD, "headers": []}, 1506),
     "too many headers": ({**GOOD, "headers": {f"X-{number}": "1" for number in range(51)}}, 1507),
@@ -104,6 +105,8 @@ REFUSED: dict[str, tuple[Any, int]] = {
     "slash in an image's name": ({**GOOD, "inline_attachments": [{**FILE, "name": "a/b"}]}, 1594),
     "the same file's name twice": ({**GOOD, "attachments": [FILE, FILE]}, 1591),
     "the same image's name twice": ({**GOOD, "inline_attachments": [FILE, FILE]}, 1595),
+    "file without a name": ({**GOOD, "attachments": [{**FILE, "name": ""}]}, 207),
+    "image without a name": ({**GOOD, "inline_attachments": [{**FILE, "name": ""}]}, 207),
     "file without content": ({**GOOD, "attachments": [{"type": "text/plain", "name": "a"}]}, 1592),
     "image without content": ({**GOOD, "inline_attachments": [{"type": "text/plain", "name": "a"}]}, 1596),
     "file without type": ({**GOOD, "attachments": [{"name": "a", "content": "MQ=="}]}, 1593),
@@ -156,6 +159,12 @@ def test_knows_no_other_path(sandbox: UnisenderGoSandbox) -> None:
     assert (
         take(sandbox, Request.post(f"{API_URL}email/sent.json", headers=headers, json={})).response.status_code == 404
     )
+
+
+def test_takes_what_the_template_engines_need(sandbox: UnisenderGoSandbox) -> None:
+    values = {"items": [{"name": "Lamp", "price": 7}], "shop": {"city": "Gouda"}}
+    message = {**GOOD, "template_engine": "velocity", "global_substitutions": values, "tags": ["x" * 100]}
+    assert ask(sandbox, message).response.status_code == 200
 
 
 def test_takes_a_key_once_a_minute() -> None:

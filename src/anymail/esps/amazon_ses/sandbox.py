@@ -167,7 +167,7 @@ class AmazonSESSandbox(JSONSandbox):
         if not body["BulkEmailEntries"] or "Template" not in body["DefaultContent"]:
             raise _refusal("A template and at least one entry are required.")
         destinations = [self._destination(entry["Destination"]) for entry in body["BulkEmailEntries"]]
-        if sum(len(one) for destination in destinations for one in destination.values()) > 50:
+        if sum(len(destination[kind]) for destination in destinations for kind in ("To", "Cc", "Bcc")) > 50:
             raise _refusal("Too many destinations: at most 50 are allowed.")
         results, deliveries = [], []
         for entry, destination in zip(body["BulkEmailEntries"], destinations, strict=True):

@@ -32,7 +32,9 @@ API_KEY = "xkeysib-sandbox-brevo-key"
 
 _PERSON: dict[str, Any] = {"email": STRING, "name": {"type": "string", "minLength": 1, "maxLength": 70}}
 _ADDRESS = object_schema(["email"], **_PERSON)
-_ADDRESSES = array_schema(_ADDRESS, minItems=1, maxItems=99)
+_ADDRESSES = array_schema(
+    object_schema(["email"], **_PERSON, contactPixelTrackingConsent={"type": "boolean"}), minItems=1, maxItems=99
+)
 _EXTENSIONS = (
     "xlsx xls ods docx docm doc csv pdf txt gif jpg jpeg png tif tiff rtf bmp cgm css shtml html htm zip xml ppt pptx "
     "tar ez ics mobi msg pub eps odt mp3 m4a m4v wma ogg flac wav aif aifc aiff mp4 mov avi mkv mpeg mpg wmv pkpass "
@@ -79,7 +81,12 @@ MESSAGE = {
         preheader=STRING,
     ),
     "if": {"required": ["templateId"]},
-    "else": {"required": ["sender", "subject", "htmlContent"]},
+    # The reference says that htmlContent is mandatory; Brevo makes it of textContent where that stands alone:
+    # https://github.com/anymail/django-anymail/issues/487
+    "else": {
+        "required": ["sender", "subject"],
+        "anyOf": [{"required": ["textContent"]}, {"required": ["htmlContent"]}],
+    },
     "anyOf": [{"required": ["messageVersions"]}, {"required": ["to"]}],
 }
 # Of the template language.

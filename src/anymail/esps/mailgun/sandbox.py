@@ -69,7 +69,7 @@ FORM: dict[str, Any] = {
         "o:tracking": _CLICKS,
         "o:tracking-clicks": _CLICKS,
         "o:tracking-opens": _SWITCH,
-        "o:tracking-pixel-location-top": _SWITCH,
+        "o:tracking-pixel-location-top": _CLICKS,
         "o:require-tls": _SWITCH,
         "o:skip-verification": _SWITCH,
         "o:sending-ip": _TEXT,
@@ -194,6 +194,8 @@ def _read(request: Request) -> tuple[Form, list[FormFile]]:
         _addresses(form, field)
     if not form.get("to"):
         raise _invalid("to", "a valid address")
+    if form.get("html") and form.get("template"):
+        raise _refusal("Only one parameters 'html' or 'template' is allowed.")
     if not any(form.get(field) for field in _BODIES):
         raise _refusal("Need at least one of 'text', 'html', 'amp-html' or 'template' parameters specified")
     _object(form, "t:variables")

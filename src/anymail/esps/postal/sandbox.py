@@ -10,7 +10,7 @@ import json
 import re
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from secrets import randbits, token_urlsafe
@@ -40,7 +40,8 @@ if TYPE_CHECKING:
 API_KEY = "SandboxPostalKey00000000"
 KEY_ID = "X-Postal-Signature-KID"
 
-_STRINGS = array_schema(STRING, maxItems=50)
+# A string is split at its commas.
+_STRINGS = {"type": ["array", "string"], "items": STRING}
 # https://apiv1.postalserver.io/controllers/send/message, "Parameters"
 MESSAGE: dict[str, Any] = object_schema(
     [],
@@ -115,8 +116,6 @@ class PostalSandbox(JSONSandbox):
         return Refusal(Response(400, {"Content-Type": "text/html"}, b"<h1>Bad Request</h1>"))
 
     def broken(self, broken: Violation) -> Refusal:
-        if broken.rule == "maxItems":
-            return _refusal(_TOO_MANY[broken.field])
         if broken.rule == "required":
             return _parameter_error(f"`{broken.field}` parameter is required but is missing")
         return _parameter_error(f"`{broken.where}` parameter is not valid: it {broken.text}")
@@ -129,7 +128,10 @@ class PostalSandbox(JSONSandbox):
 
     def message(self, request: Request) -> SandboxResult:
         message = self.body(request, MESSAGE)
-        recipients = [bare(one) for field in ("to", "cc", "bcc") for one in message.get(field, ())]
+        shown = {field: _listed(message.get(field, ())) for field in ("to", "cc", "bcc")}
+        if too_many := next((field for field, values in shown.items() if len(values) > 50), None):
+            raise _refusal(_TOO_MANY[too_many])
+        recipients = [bare(value) for values in shown.values() for value in values]
         if not recipients:
             raise _refusal("NoRecipients")
         if not (message.get("plain_body", "").strip() or message.get("html_body", "").strip()):
@@ -148,8 +150,8 @@ class PostalSandbox(JSONSandbox):
             recipient="",
             message_id="",
             from_email=message["from"],
-            to=", ".join(message.get("to", ())),
-            cc=", ".join(message.get("cc", ())),
+            to=", ".join(shown["to"]),
+            cc=", ".join(shown["cc"]),
             reply_to=message.get("reply_to", ""),
             subject=message.get("subject", ""),
             text=message.get("plain_body", ""),
@@ -239,6 +241,11 @@ class PostalSandbox(JSONSandbox):
 
 _SHOWN = frozenset({"from", "to", "cc", "reply-to", "subject", "mime-version", "content-type",
                     "content-transfer-encoding", "x-postal-tag"})  # fmt: skip
+
+
+def _listed(value: str | Sequence[str]) -> list[str]:
+    """Addresses, as an array or in a string."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else list(value)
 
 
 def _decoded(data: str) -> bytes:

@@ -26,7 +26,16 @@ SERVER_TOKEN = "5a4d6b0c-sandbox-postmark-token"
 
 _HEADERS = array_schema(object_schema(["Name", "Value"], Name=STRING, Value=STRING))
 _ATTACHMENTS = array_schema(
-    object_schema(["Name", "Content", "ContentType"], Name=STRING, Content=STRING, ContentType=STRING, ContentID=STRING)
+    object_schema(
+        ["Name", "Content", "ContentType"],
+        Name=STRING,
+        Content=STRING,
+        ContentType=STRING,
+        ContentID={"type": ["string", "null"]},
+        # Of the object that the webhooks of received mail and the clients of the API have, too.
+        ContentLength={"type": "integer"},
+        Disposition=STRING,
+    )
 )
 _METADATA = {
     "type": "object",
@@ -137,10 +146,7 @@ class PostmarkSandbox(JSONSandbox):
         for personal in body["Messages"]:
             common = {key: value for key, value in body.items() if key != "Messages"}
             deliveries += self._deliveries({**common, **personal}, self.new_id())
-        content = {
-            "Id": self.new_id(), "SubmittedAt": self.now(7), "Status": "Accepted",
-            "TotalMessages": len(body["Messages"]), "PercentageCompleted": 0, "ReleasedCount": 0, "FailedCount": 0,
-        }  # fmt: skip
+        content = {"ID": self.new_id(), "Status": "Accepted", "SubmittedAt": self.now(7)}
         return SandboxResult(json_response(200, content), deliveries)
 
     def _one(self, message: Any, schema: dict[str, Any]) -> SandboxResult:

@@ -57,7 +57,10 @@ EMAIL: dict[str, Any] = object_schema(
     text=STRING,
     html=STRING,
     project_id={"type": "string", "pattern": "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"},
-    attachments=_array(object_schema(["name", "type", "content"], name=_SOME, type=_SOME, content=STRING), 10),
+    attachments={
+        **_array(object_schema(["name", "type", "content"], name=_SOME, type=_SOME, content=STRING), 10),
+        "type": ["array", "null"],
+    },
     send_before={"type": "string", "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$"},
     additional_headers=_array(object_schema(["key", "value"], key=_SOME, value=_SOME)),
 )
@@ -193,7 +196,7 @@ class ScalewaySandbox(JSONSandbox):
             raise _invalid("to", "constraint", f"an email has 1 to {_MOST_RECIPIENTS} recipients")
         if not (email.get("text") or email.get("html")):
             raise _invalid("text", "required", "text or html is required")
-        for index, one in enumerate(email.get("attachments", ())):
+        for index, one in enumerate(email.get("attachments") or ()):
             if one["type"].partition(";")[0].strip().lower() not in TYPES:
                 raise _invalid(f"attachments[{index}].type", "constraint", f"{one['type']} is not supported")
             if not is_base64(one["content"]):
@@ -254,7 +257,7 @@ def _delivery(email: dict[str, Any], recipient: str, message_id: str) -> Sandbox
         html=email.get("html", ""),
         headers={header["key"]: header["value"] for header in headers if header["key"].lower() not in own},
         attachments=[
-            (one["name"], one["type"], len(b64decode(one["content"]))) for one in email.get("attachments", ())
+            (one["name"], one["type"], len(b64decode(one["content"]))) for one in (email.get("attachments") or ())
         ],
         metadata=metadata_in(of),
         tags=tags_in(of),

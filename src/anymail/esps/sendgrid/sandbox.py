@@ -49,7 +49,7 @@ _PERSONALIZATION = object_schema(
     bcc=array_schema(_ADDRESS),
     subject=_FILLED,
     headers=_STRINGS,
-    substitutions={"type": "object", "additionalProperties": {"type": ["string", "null"]}},
+    substitutions=_STRINGS,
     dynamic_template_data={"type": "object"},
     custom_args=_STRINGS,
     send_at=_WHOLE,
@@ -308,9 +308,9 @@ def _deliveries(mail: dict[str, Any], message_id: str) -> Iterator[SandboxDelive
             yield replace(common, recipient=one["email"])
 
 
-def _substituted(text: str, substitutions: Mapping[str, str | None]) -> str:
+def _substituted(text: str, substitutions: Mapping[str, str]) -> str:
     for key, value in substitutions.items():
-        text = text.replace(key, value or "") if key else text
+        text = text.replace(key, value) if key else text
     return text
 
 

@@ -40,8 +40,12 @@ API_PATH = "ru/transactional/api/v1/"
 
 _SWITCH = {"enum": [0, 1]}
 _EMAIL = {"type": "string", "pattern": r"^[!-?A-~]+@[!-?A-~]+\.[!-?A-~]+$"}
-_VALUES = {"type": "object", "additionalProperties": {"type": ["string", "integer"]}}
-_SUBSTITUTIONS = {**_VALUES, "propertyNames": {"pattern": "^[A-Za-z][A-Za-z0-9_]*$"}}
+# Objects and arrays are for the template engines velocity and liquid.
+_SUBSTITUTIONS = {
+    "type": "object",
+    "propertyNames": {"pattern": "^[A-Za-z][A-Za-z0-9_]*$"},
+    "additionalProperties": {"type": ["string", "integer", "object", "array"]},
+}
 _METADATA = {
     "type": "object",
     "maxProperties": 10,
@@ -52,7 +56,7 @@ _FILES = array_schema(
     object_schema(
         ["type", "name", "content"],
         type={"type": "string", "minLength": 1},
-        name={"type": "string", "maxLength": 255, "pattern": "^[^/]*$"},
+        name={"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[^/]*$"},
         content={"type": "string", "maxLength": 9_786_710},
     )
 )
@@ -65,7 +69,7 @@ MESSAGE: dict[str, Any] = object_schema(
         maxItems=500,
     ),
     template_id=STRING,
-    tags=array_schema({"type": "string", "maxLength": 50}, maxItems=4, uniqueItems=True),
+    tags=array_schema({"type": "string", "maxLength": 100}, maxItems=4, uniqueItems=True),
     skip_unsubscribe=_SWITCH,
     global_language={"enum": ["be", "de", "en", "es", "fr", "it", "kz", "pl", "pt", "ru", "ua"]},
     template_engine={"enum": ["simple", "velocity", "liquid", "none"]},
