@@ -3,43 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import threading
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 import pytest
-from django.core.exceptions import ImproperlyConfigured
-from django.core.wsgi import get_wsgi_application
-from django.test import Client, override_settings
+from django.test import override_settings
 
 from anymail import asend
 from anymail.esps import REGISTRY, esp_class
 from anymail.exceptions import AnymailAPIError
-from anymail.sandbox import SandboxServer, sandbox_settings
+from anymail.sandbox import SandboxServer
 from anymail.sandbox.server import OUTCOMES, Sandbox, sandbox_esp
-from anymail.sandbox.urls import sandbox as mounted
 from anymail.wire import Request
 from support import message
 
 SECRET = "user:pass"
 
 
-class Quiet(WSGIRequestHandler):
-    def log_message(self, *args: Any) -> None:
-        pass
-
-
 @pytest.fixture(scope="module")
-def project() -> Iterator[str]:
-    """The URL of a running project."""
-    server = make_server("127.0.0.1", 0, get_wsgi_application(), handler_class=Quiet)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://{SECRET}@127.0.0.1:{server.server_port}"
-    server.shutdown()
+def project(project_address: str) -> str:
+    """The URL of a running project, with the credentials of its webhooks."""
+    return f"http://{SECRET}@{project_address}"
 
 
 @pytest.fixture(scope="module")
@@ -130,32 +116,6 @@ def test_a_call_to_an_unknown_path_sends_nothing() -> None:
         one.respond(slug, Request("POST", f"http://x/{slug}/nowhere", {}, b"{}"), "/nowhere")
     assert (len(one.store.calls()), one.store.deliveries()) == (len(REGISTRY), [])
     one.close()
-
-
-class TestMounted:
-    """The sandbox inside a development project."""
-
-    @pytest.fixture(autouse=True)
-    def _fresh(self) -> Iterator[None]:
-        mounted.cache_clear()
-        yield
-        mounted.cache_clear()
-
-    @override_settings(DEBUG=True, ROOT_URLCONF="anymail.sandbox.urls")
-    def test_it_takes_calls_and_shows_deliveries(self, client: Client) -> None:
-        token = sandbox_settings("http://testserver", "postmark")["POSTMARK_SERVER_TOKEN"]
-        body = json.dumps({"From": "a@example.com", "To": "ana@example.net", "Subject": "Hi", "TextBody": "Hello"})
-        headers = {"X-Postmark-Server-Token": token}
-        assert client.post("/postmark/email", body, "application/json", headers=headers).status_code == 200
-        [delivery] = client.get("/deliveries/").json()["deliveries"]
-        assert (delivery["esp"], delivery["recipient"], delivery["text"]) == ("postmark", "ana@example.net", "Hello")
-
-    @override_settings(DEBUG=False, ROOT_URLCONF="anymail.sandbox.urls")
-    def test_it_refuses_production(self, client: Client) -> None:
-        with pytest.raises(ImproperlyConfigured, match="DEBUG is off"):
-            client.get("/deliveries/")
-        with override_settings(ANYMAIL_SANDBOX={"ALLOW_WITHOUT_DEBUG": True}):
-            assert client.get("/deliveries/").json() == {"deliveries": []}
 
 
 @pytest.mark.parametrize("slug", REGISTRY)
