@@ -37,7 +37,8 @@ from anymail.wire import Request, Response
 API_KEY = "md-sandbox-mandrill-key"
 WEBHOOK_KEY = "sandbox-mandrill-webhook-key"
 
-_BOOLEAN = {"type": "boolean"}
+_TEXT = {"type": ["string", "null"]}
+_SWITCH = {"type": ["boolean", "null"]}
 _NAME = {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9_]*$"}
 _SCALARS = {
     "type": "object",
@@ -50,22 +51,21 @@ _VARS = array_schema(object_schema(["name"], name=_NAME, content={}))
 _CONTENT = {"type": "string", "pattern": r"\A(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?\Z"}
 _MESSAGE = object_schema(
     ["to"],
-    html=STRING,
-    text=STRING,
-    subject={"type": "string", "maxLength": 998},
-    from_email=STRING,
-    from_name=STRING,
-    to={
-        **array_schema(object_schema(["email"], email=STRING, name=STRING, type={"enum": ["to", "cc", "bcc"]})),
-        "minItems": 1,
-    },
+    html=_TEXT,
+    text=_TEXT,
+    subject={**_TEXT, "maxLength": 998},
+    from_email=_TEXT,
+    from_name=_TEXT,
+    to=array_schema(
+        object_schema(["email"], email=STRING, name=_TEXT, type={"enum": ["to", "cc", "bcc", None]}), minItems=1
+    ),
     headers={"type": "object", "additionalProperties": STRING},
     **dict.fromkeys(
         ("important", "track_opens", "track_clicks", "auto_text", "auto_html", "inline_css", "url_strip_qs",
-         "preserve_recipients", "view_content_link", "merge"), _BOOLEAN
+         "preserve_recipients", "view_content_link", "merge"), _SWITCH
     ),
-    **dict.fromkeys(("bcc_address", "tracking_domain", "signing_domain", "return_path_domain", "subaccount"), STRING),
-    merge_language={"enum": ["mailchimp", "handlebars"]},
+    **dict.fromkeys(("bcc_address", "tracking_domain", "signing_domain", "return_path_domain", "subaccount"), _TEXT),
+    merge_language={"enum": ["mailchimp", "handlebars", None]},
     global_merge_vars=_VARS,
     merge_vars=array_schema(object_schema(["rcpt"], rcpt=STRING, vars=_VARS)),
     tags=array_schema({"type": "string", "maxLength": 50, "pattern": "^[^_]"}),
@@ -83,7 +83,7 @@ _MESSAGE = object_schema(
 _COMMON = {
     "key": STRING,
     "message": _MESSAGE,
-    "async": _BOOLEAN,
+    "async": _SWITCH,
     "ip_pool": STRING,
     "send_at": {"type": "string", "pattern": r"\A\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\Z"},
 }
@@ -168,6 +168,8 @@ class MandrillSandbox(JSONSandbox):
 
     def _checked(self, request: Request, schema: dict[str, Any]) -> Any:
         body = self.body(request, schema)
+        message = body["message"] = _without_null(body["message"])
+        message["to"] = [_without_null(recipient) for recipient in message["to"]]
         sender = body["message"].get("from_email")
         if sender and not is_address(sender):
             raise _invalid("message.from_email", _MUST_HAVE_AT)
@@ -248,6 +250,11 @@ class MandrillSandbox(JSONSandbox):
             "X-Mandrill-Signature": signature(WEBHOOK_KEY, url, QueryDict(body)),
         }
         return Request("POST", url, headers, body.encode())
+
+
+def _without_null(fields: dict[str, Any]) -> dict[str, Any]:
+    """Null is what a field has that is left out."""
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _delivery(body: dict[str, Any], recipient: dict[str, str], message_id: str) -> SandboxDelivery:
