@@ -75,7 +75,7 @@ REFUSED: dict[str, tuple[Any, list[str]]] = {
         without("subject", "text"),
         ["'subject' is required", "must specify either text or html body"],
     ),
-    "empty subject": ({**GOOD, "subject": ""}, ["'subject' is invalid: it must have at least 1 characters"]),
+    "empty subject": ({**GOOD, "subject": ""}, ["'subject' is invalid: it must have 1 or more characters"]),
     "no from": (without("from"), ["'from' is required"]),
     "nobody": (without("to"), ["at least one of 'to', 'cc' and 'bcc' is required"]),
     "bad address": ({**GOOD, "to": [{"email": "ana"}]}, ["address is invalid in 'to' 0"]),

@@ -30,7 +30,7 @@ from anymail.esps.kit.sandbox import (
 from anymail.esps.kit.topics import signed
 from anymail.esps.kit.webhook import constant_time_equal
 from anymail.exceptions import AnymailInvalidAddress
-from anymail.wire import Headers, Request, Response
+from anymail.wire import Headers, Request
 
 REGION = "us-east-1"
 TOPIC_ARN = f"arn:aws:sns:{REGION}:000000000000:anymail-sandbox"
@@ -125,6 +125,11 @@ class AmazonSESSandbox(JSONSandbox):
         ("POST", "/v2/email/outbound-emails", "send_email"),
         ("POST", "/v2/email/outbound-bulk-emails", "send_bulk_email"),
     )
+    not_found = json_response(404, {"message": None}, {"x-amzn-errortype": "UnknownOperationException"})
+    wrong_content_type = _refusal(
+        "The Content-Type must be application/json.", "UnsupportedMediaTypeException", 415
+    ).response
+    malformed = _refusal("The body is not JSON.", "SerializationException").response
 
     def settings(self, url: str) -> dict[str, Any]:
         return {
@@ -137,9 +142,6 @@ class AmazonSESSandbox(JSONSandbox):
             "AMAZON_SES_TOPIC_ARNS": [TOPIC_ARN],
             "AMAZON_SES_SNS_CERTIFICATES": {sns_key().url: sns_key().certificate},
         }
-
-    def not_found(self, request: Request) -> Response:
-        return json_response(404, {"message": None}, {"x-amzn-errortype": "UnknownOperationException"})
 
     def new_id(self) -> str:
         return f"0100019cb7a1f4d2-{super().new_id()}-000000"
@@ -186,12 +188,6 @@ class AmazonSESSandbox(JSONSandbox):
         for address in (*senders, *body.get("ReplyToAddresses", ())):
             _parsed(address)
         return body
-
-    def wrong_content_type(self) -> Refusal:
-        return _refusal("The Content-Type must be application/json.", "UnsupportedMediaTypeException", 415)
-
-    def malformed(self) -> Refusal:
-        return _refusal("The body is not JSON.", "SerializationException")
 
     def broken(self, broken: Violation) -> Refusal:
         return _refusal(f"1 validation error detected: Value at '{broken.where}' failed to satisfy constraint: it "

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import json
 import secrets
-from base64 import b64decode
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,6 +17,7 @@ from anymail.esps.kit.sandbox import (
     SandboxResult,
     Violation,
     array_schema,
+    files_of,
     formatted,
     is_address,
     is_suppressed,
@@ -94,13 +94,21 @@ _VARIABLE = r"\{\{\s*params\.(\w+)\s*\}\}"
 _KEY_LIFE = dt.timedelta(minutes=30)
 
 
-def _refusal(code: str, text: str, status: int = 400) -> Refusal:
-    return Refusal(json_response(status, {"code": code, "message": text}))
+def _response(code: str, text: str, status: int = 400) -> Response:
+    return json_response(status, {"code": code, "message": text})
+
+
+def _refusal(code: str, text: str) -> Refusal:
+    return Refusal(_response(code, text))
 
 
 class BrevoSandbox(JSONSandbox):
     slug = "brevo"
     routes = (("POST", "/smtp/email", "email"),)
+    not_found = _response("document_not_found", "Route not found", 404)
+    credentials = "api-key", API_KEY
+    unauthorized = _response("unauthorized", "Key not found", 401)
+    malformed = _response("bad_request", "Input must be a valid JSON object")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -108,16 +116,6 @@ class BrevoSandbox(JSONSandbox):
 
     def settings(self, url: str) -> dict[str, Any]:
         return {"BREVO_API_KEY": API_KEY, "BREVO_API_URL": url}
-
-    def not_found(self, request: Request) -> Response:
-        return _refusal("document_not_found", "Route not found", 404).response
-
-    def authenticate(self, request: Request) -> None:
-        if request.headers.get("api-key") != API_KEY:
-            raise _refusal("unauthorized", "Key not found", 401)
-
-    def malformed(self) -> Refusal:
-        return _refusal("bad_request", "Input must be a valid JSON object")
 
     def broken(self, broken: Violation) -> Refusal:
         if broken.rule == "required":
@@ -170,10 +168,7 @@ class BrevoSandbox(JSONSandbox):
                 text="" if template else rendered(version.get("textContent", ""), params, _VARIABLE),
                 html="" if template else rendered(version.get("htmlContent", ""), params, _VARIABLE),
                 headers={name: value for name, value in headers.items() if "-" in name},
-                attachments=[
-                    (one.get("name", one.get("url", "")), "", len(b64decode(one.get("content", ""))))
-                    for one in body.get("attachment", ())
-                ],
+                attachments=files_of(body.get("attachment"), "name", "", "content"),
                 metadata=json_object_of(metadata),
                 tags=body.get("tags", []),
                 template=str(template) if template else None,

@@ -26,9 +26,12 @@ from anymail.wire import Headers, Request, Response
 
 __all__ = [
     "STRING", "FormFile", "IdempotencyKeys", "JSONSandbox", "Refusal", "SandboxDelivery", "SandboxESP",
-    "SandboxResult", "Violation", "addresses", "array_schema", "bare", "form_of", "formatted", "is_address",
+    "SandboxResult", "Violation", "addresses", "array_schema", "bare", "files_of", "form_of", "formatted", "is_address",
     "is_base64", "is_suppressed", "json_of", "json_response", "needs", "object_schema", "rendered", "violation",
 ]  # fmt: skip
+
+
+File = tuple[str, str, int]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -47,7 +50,7 @@ class SandboxDelivery:
     html: str = ""
     headers: dict[str, str] = field(default_factory=dict)
     #: Name, type and size of each.
-    attachments: list[tuple[str, str, int]] = field(default_factory=list)
+    attachments: list[File] = field(default_factory=list)
     metadata: dict[str, Any] = field(default_factory=dict)
     tags: list[str] = field(default_factory=list)
     template: str | None = None
@@ -84,6 +87,8 @@ class SandboxESP:
 
     slug: ClassVar[str]
     routes: ClassVar[Sequence[tuple[str, str, str]]]
+    #: The response to a call that this ESP's API does not have.
+    not_found: ClassVar[Response] = Response(404, {"Content-Type": "text/plain"}, b"Not Found")
     #: The kinds of event that ``event`` can report.
     events: ClassVar[frozenset[str]] = frozenset({"delivered", "opened", "clicked", "bounced", "complained"})
 
@@ -98,10 +103,6 @@ class SandboxESP:
     def event(self, kind: str, delivery: SandboxDelivery, url: str) -> Request:
         """The webhook call, authentic and to ``url``, that reports an event of one delivery."""
         raise NotImplementedError
-
-    def not_found(self, request: Request) -> Response:
-        """The response to a call that this ESP's API does not have."""
-        return Response(404, {"Content-Type": "text/plain"}, b"Not Found")
 
     def respond(self, request: Request, path: str) -> SandboxResult:
         """Respond to one call; ``path`` is that of the ESP's API, ``request.url`` the whole URL as it was called.
@@ -118,7 +119,7 @@ class SandboxESP:
                 except Refusal as refusal:
                     return SandboxResult(refusal.response)
                 return result
-        return SandboxResult(self.not_found(request))
+        return SandboxResult(self.not_found)
 
     def new_id(self) -> str:
         return str(uuid.uuid4())
@@ -132,37 +133,37 @@ class SandboxESP:
 class JSONSandbox(SandboxESP):
     """Stands in for an ESP whose API takes JSON: ``body`` authenticates a call, reads it, and lays it beside a schema.
 
-    What is amiss becomes a ``Refusal`` in the ESP's words, which a subclass writes: ``authenticate``,
-    ``malformed`` and ``broken``.
+    A subclass says what the ESP responds to what is amiss; ``authenticate`` where more than one header is looked at.
     """
 
-    def authenticate(self, request: Request) -> None:
-        """Raise the Refusal of a call without the right credentials."""
-        raise NotImplementedError
-
-    def wrong_content_type(self) -> Refusal | None:
-        """The refusal of a call whose Content-Type is not JSON; None: this ESP does not look at it."""
-        return None
-
-    def malformed(self) -> Refusal:
-        """The refusal of a body that is not JSON."""
-        raise NotImplementedError
+    #: The header with the credentials, and its value.
+    credentials: ClassVar[tuple[str, str]]
+    #: The response to a call with other credentials.
+    unauthorized: ClassVar[Response]
+    #: The response to a body that is not JSON.
+    malformed: ClassVar[Response]
+    #: The response to a call whose Content-Type is not JSON; None: this ESP does not look at it.
+    wrong_content_type: ClassVar[Response | None] = None
 
     def broken(self, broken: Violation) -> Refusal:
         """The refusal of a body that breaks a rule of its schema."""
         raise NotImplementedError
 
+    def authenticate(self, request: Request) -> None:
+        """Raise the Refusal of a call without the right credentials."""
+        name, value = self.credentials
+        if request.headers.get(name) != value:
+            raise Refusal(self.unauthorized)
+
     def body(self, request: Request, schema: Mapping[str, Any] | None = None) -> Any:
         """The JSON of a call that is authentic and keeps ``schema``. Raises Refusal for any other."""
         self.authenticate(request)
-        if not request.headers.get("Content-Type", "").startswith("application/json"):
-            refusal = self.wrong_content_type()
-            if refusal is not None:
-                raise refusal
+        if self.wrong_content_type and not request.headers.get("Content-Type", "").startswith("application/json"):
+            raise Refusal(self.wrong_content_type)
         try:
             body = json_of(request)
         except ValueError:
-            raise self.malformed() from None
+            raise Refusal(self.malformed) from None
         if schema is not None:
             self.validate(schema, body)
         return body
@@ -171,6 +172,21 @@ class JSONSandbox(SandboxESP):
         """Raise the Refusal of a value that does not keep ``schema``."""
         if broken := violation(schema, value):
             raise self.broken(broken)
+
+    def each(
+        self, items: Iterable[Any], take: Callable[[Any], SandboxResult]
+    ) -> tuple[list[Any], list[SandboxDelivery]]:
+        """What a batch leads to in which one that is refused stops no other: the JSON of each, and the deliveries."""
+        contents: list[Any] = []
+        deliveries: list[SandboxDelivery] = []
+        for item in items:
+            try:
+                result = take(item)
+            except Refusal as refusal:
+                result = SandboxResult(refusal.response)
+            contents.append(result.response.json())
+            deliveries += result.deliveries
+        return contents, deliveries
 
 
 class IdempotencyKeys:
@@ -339,9 +355,9 @@ _TEXTS = {
     "type": "must be of type {}",
     "enum": "must be one of {}",
     "pattern": "must match {}",
-    "minLength": "must have at least {} characters",
+    "minLength": "must have {} or more characters",
     "maxLength": "must have at most {} characters",
-    "minItems": "must have at least {} items",
+    "minItems": "must have {} or more items",
     "maxItems": "must have at most {} items",
     "maxProperties": "must have at most {} fields",
     "uniqueItems": "must not have the same item twice",
@@ -409,6 +425,14 @@ def addresses(value: str) -> list[EmailAddress]:
 def formatted(people: Iterable[Mapping[str, str]]) -> str:
     """Those that a call has as objects with ``email`` and ``name``, as one header value."""
     return format_addresses(EmailAddress(person.get("name") or "", person["email"]) for person in people)
+
+
+def files_of(files: Iterable[Mapping[str, Any]] | None, name: str, content_type: str, content: str) -> list[File]:
+    """Name, type and size of attachments in base64, which a call has under these names."""
+    return [
+        (file.get(name) or "", file.get(content_type) or "", len(b64decode(file.get(content) or "")))
+        for file in files or ()
+    ]
 
 
 def is_base64(text: str) -> bool:

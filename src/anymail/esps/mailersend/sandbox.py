@@ -104,6 +104,10 @@ class MailerSendSandbox(JSONSandbox):
         ("POST", "/v1/bulk-email", "bulk"),
         ("GET", "/v1/bulk-email/(?P<bulk_id>[0-9a-f]+)", "bulk_status"),
     )
+    not_found = json_response(404, {"message": "Resource not found."})
+    credentials = "Authorization", f"Bearer {API_TOKEN}"
+    unauthorized = json_response(401, {"message": "Unauthenticated."})
+    malformed = wrong_content_type = _refusal("body", "is not valid JSON.", 42227).response
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -116,18 +120,6 @@ class MailerSendSandbox(JSONSandbox):
             "MAILERSEND_SIGNING_SECRET": SIGNING_SECRET,
             "MAILERSEND_INBOUND_SECRET": INBOUND_SECRET,
         }
-
-    def not_found(self, request: Request) -> Response:
-        return json_response(404, {"message": "Resource not found."})
-
-    def authenticate(self, request: Request) -> None:
-        if request.headers.get("Authorization") != f"Bearer {API_TOKEN}":
-            raise Refusal(json_response(401, {"message": "Unauthenticated."}))
-
-    def malformed(self) -> Refusal:
-        return _refusal("body", "is not valid JSON.", 42227)
-
-    wrong_content_type = malformed
 
     def broken(self, broken: Violation) -> Refusal:
         field, rule = broken.dotted, broken.rule
@@ -200,7 +192,7 @@ class MailerSendSandbox(JSONSandbox):
     def bulk_status(self, request: Request, bulk_id: str) -> SandboxResult:
         self.authenticate(request)
         if bulk_id not in self._bulks:
-            return SandboxResult(self.not_found(request))
+            return SandboxResult(self.not_found)
         return SandboxResult(json_response(200, {"data": self._bulks[bulk_id]}))
 
     def _check(self, email: Any) -> None:

@@ -98,6 +98,7 @@ def _invalid(field: str, what: str = "valid") -> Refusal:
 class MailgunSandbox(SandboxESP):
     slug = "mailgun"
     routes = (("POST", "/v3/(?P<domain>[^/]+)/messages", "messages"),)
+    not_found = Response(200, {"Content-Type": "text/plain"}, b"Mailgun Magnificent API")
 
     def settings(self, url: str) -> dict[str, Any]:
         return {
@@ -105,9 +106,6 @@ class MailgunSandbox(SandboxESP):
             "MAILGUN_API_URL": f"{url}v3/",
             "MAILGUN_WEBHOOK_SIGNING_KEY": SIGNING_KEY,
         }
-
-    def not_found(self, request: Request) -> Response:
-        return Response(200, {"Content-Type": "text/plain"}, b"Mailgun Magnificent API")
 
     def messages(self, request: Request, domain: str) -> SandboxResult:
         if request.headers.get("Authorization") != basic_auth(Secret(API_KEY)):

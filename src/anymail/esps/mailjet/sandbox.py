@@ -7,6 +7,7 @@ import re
 from base64 import b64decode, b64encode
 from collections.abc import Iterator
 from typing import Any
+from uuid import uuid4
 
 from anymail.esps.kit.sandbox import (
     STRING,
@@ -17,6 +18,7 @@ from anymail.esps.kit.sandbox import (
     Violation,
     addresses,
     array_schema,
+    files_of,
     is_suppressed,
     json_response,
     object_schema,
@@ -25,11 +27,10 @@ from anymail.esps.kit.sandbox import (
 from anymail.esps.kit.values import json_object_of
 from anymail.exceptions import AnymailInvalidAddress
 from anymail.mail.addresses import EmailAddress, format_addresses
-from anymail.wire import Request, Response
+from anymail.wire import Request
 
 API_KEY = "5a4d6b0csandboxmailjetapikey0001"
 SECRET_KEY = "5a4d6b0csandboxmailjetsecret0001"
-_CREDENTIALS = "Basic " + b64encode(f"{API_KEY}:{SECRET_KEY}".encode()).decode("ascii")
 
 _BOOLEAN = {"type": "boolean"}
 _SWITCH = {"enum": ["account_default", "disabled", "enabled"]}
@@ -122,25 +123,28 @@ _EVENTS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
+def _refusal(status: int, code: str, text: str) -> Refusal:
+    return Refusal(json_response(status, _error(code, text, (), status)))
+
+
+def _error(code: str, text: str, related: tuple[str, ...] = (), status: int = 400) -> dict[str, Any]:
+    error = {"ErrorIdentifier": str(uuid4()), "ErrorCode": code, "StatusCode": status, "ErrorMessage": text}
+    return {**error, "ErrorRelatedTo": list(related)} if related else error
+
+
 class MailjetSandbox(JSONSandbox):
     slug = "mailjet"
     routes = (("POST", "/v3.1/send/?", "send"),)
+    not_found = json_response(404, {"ErrorInfo": "", "ErrorMessage": "Object not found", "StatusCode": 404})
+    credentials = "Authorization", "Basic " + b64encode(f"{API_KEY}:{SECRET_KEY}".encode()).decode("ascii")
+    unauthorized = _refusal(401, *_UNAUTHORIZED).response
+    malformed = _refusal(400, *_MALFORMED).response
 
     def settings(self, url: str) -> dict[str, Any]:
         return {"MAILJET_API_KEY": API_KEY, "MAILJET_SECRET_KEY": SECRET_KEY, "MAILJET_API_URL": f"{url}v3.1/"}
 
-    def not_found(self, request: Request) -> Response:
-        return json_response(404, {"ErrorInfo": "", "ErrorMessage": "Object not found", "StatusCode": 404})
-
-    def authenticate(self, request: Request) -> None:
-        if request.headers.get("Authorization") != _CREDENTIALS:
-            raise self._refusal(401, *_UNAUTHORIZED)
-
-    def malformed(self) -> Refusal:
-        return self._refusal(400, *_MALFORMED)
-
     def broken(self, broken: Violation) -> Refusal:
-        return self._refusal(400, *_CODES.get(broken.rule, _MALFORMED))
+        return _refusal(400, *_CODES.get(broken.rule, _MALFORMED))
 
     def send(self, request: Request) -> SandboxResult:
         body = self.body(request, PAYLOAD)
@@ -149,8 +153,8 @@ class MailjetSandbox(JSONSandbox):
         for own in body["Messages"]:
             message = _merged(body.get("Globals", {}), own)
             if _holds_null(message.get("Variables")):
-                raise self._refusal(500, "", "Cannot convert data from Null value")
-            if errors := [self._error(*one) for one in self._errors(message)]:
+                raise _refusal(500, "", "Cannot convert data from Null value")
+            if errors := [_error(*one) for one in self._errors(message)]:
                 results.append({"Status": "error", "Errors": errors})
                 status = max(status, *(error["StatusCode"] for error in errors)) if len(body["Messages"]) == 1 else 400
             else:
@@ -158,13 +162,6 @@ class MailjetSandbox(JSONSandbox):
                 results.append(result)
                 deliveries += of_message
         return SandboxResult(json_response(status, {"Messages": results}), deliveries)
-
-    def _refusal(self, status: int, code: str, text: str) -> Refusal:
-        return Refusal(json_response(status, self._error(code, text, (), status)))
-
-    def _error(self, code: str, text: str, related: tuple[str, ...] = (), status: int = 400) -> dict[str, Any]:
-        error = {"ErrorIdentifier": self.new_id(), "ErrorCode": code, "StatusCode": status, "ErrorMessage": text}
-        return {**error, "ErrorRelatedTo": list(related)} if related else error
 
     def _errors(self, message: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
         """What Mailjet would refuse in a message: code, text, the properties, and the status if it is not 400."""
@@ -293,9 +290,7 @@ def _delivery(message: dict[str, Any], recipient: str, message_id: str) -> Sandb
         text=_personalised(_in_template(message.get("TextPart", ""), variables, templating), variables),
         html=_personalised(_in_template(message.get("HTMLPart", ""), variables, templating), variables),
         headers={name: str(value) for name, value in message.get("Headers", {}).items()},
-        attachments=[
-            (one["Filename"], one["ContentType"], len(b64decode(one["Base64Content"]))) for one in _files(message)
-        ],
+        attachments=files_of(_files(message), "Filename", "ContentType", "Base64Content"),
         metadata=json_object_of(payload),
         tags=[message["CustomCampaign"]] if message.get("CustomCampaign") else [],
         template=str(template) if template is not None else None,

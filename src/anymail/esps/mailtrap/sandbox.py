@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-from base64 import b64decode
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,6 +18,7 @@ from anymail.esps.kit.sandbox import (
     SandboxResult,
     Violation,
     array_schema,
+    files_of,
     formatted,
     is_base64,
     is_suppressed,
@@ -26,7 +26,7 @@ from anymail.esps.kit.sandbox import (
     object_schema,
 )
 from anymail.esps.mailtrap.tracking import signature
-from anymail.wire import Request, Response
+from anymail.wire import Request
 
 API_TOKEN = "0123456789abcdef-sandbox-mailtrap"
 TRACKING_SECRET = "5a4d6b0c73616e64626f782d6d747261"
@@ -94,6 +94,8 @@ class MailtrapSandbox(JSONSandbox):
         ("POST", "/api/send(?:/(?P<sandbox_id>[^/]+))?", "single"),
         ("POST", "/api/batch(?:/(?P<sandbox_id>[^/]+))?", "batch"),
     )
+    not_found = json_response(404, {"error": "Not Found"})
+    malformed = wrong_content_type = _refusal("The body is not JSON.").response
 
     def settings(self, url: str) -> dict[str, Any]:
         return {
@@ -103,18 +105,10 @@ class MailtrapSandbox(JSONSandbox):
             "MAILTRAP_INBOUND_SECRET": INBOUND_SECRET,
         }
 
-    def not_found(self, request: Request) -> Response:
-        return json_response(404, {"error": "Not Found"})
-
     def authenticate(self, request: Request) -> None:
         given = request.headers.get("Api-Token") or request.headers.get("Authorization", "").removeprefix("Bearer ")
         if given != API_TOKEN:
             raise _refusal("Unauthorized", status=401)
-
-    def malformed(self) -> Refusal:
-        return _refusal("The body is not JSON.")
-
-    wrong_content_type = malformed
 
     def broken(self, broken: Violation) -> Refusal:
         if re.fullmatch(r"\w+(?:\[\d+\])?\.email", broken.where) and broken.rule != "required":
@@ -131,16 +125,8 @@ class MailtrapSandbox(JSONSandbox):
     def batch(self, request: Request, sandbox_id: str | None) -> SandboxResult:
         """A request that is wrong refuses none of the others."""
         body = self.body(request, BATCH)
-        contents: list[dict[str, Any]] = []
-        deliveries: list[SandboxDelivery] = []
-        for item in body["requests"]:
-            try:
-                result = self._one({**body.get("base", {}), **item}, sandbox_id)
-            except Refusal as refusal:
-                contents.append(refusal.response.json())
-            else:
-                contents.append(result.response.json())
-                deliveries += result.deliveries
+        base = body.get("base", {})
+        contents, deliveries = self.each(body["requests"], lambda own: self._one({**base, **own}, sandbox_id))
         return SandboxResult(json_response(200, {"success": True, "responses": contents}), deliveries)
 
     def _one(self, email: Any, sandbox_id: str | None) -> SandboxResult:
@@ -215,10 +201,7 @@ def _delivery(email: dict[str, Any], recipient: str, message_id: str) -> Sandbox
         text=email.get("text", ""),
         html=email.get("html", ""),
         headers=headers,
-        attachments=[
-            (one["filename"], one.get("type", ""), len(b64decode(one["content"])))
-            for one in email.get("attachments", ())
-        ],
+        attachments=files_of(email.get("attachments"), "filename", "type", "content"),
         metadata=email.get("custom_variables", {}),
         tags=[email["category"]] if email.get("category") else [],
         template=template,

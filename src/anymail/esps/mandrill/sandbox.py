@@ -8,7 +8,6 @@ from __future__ import annotations
 import datetime as dt
 import json
 import re
-from base64 import b64decode
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
@@ -24,6 +23,7 @@ from anymail.esps.kit.sandbox import (
     SandboxResult,
     Violation,
     array_schema,
+    files_of,
     formatted,
     is_address,
     is_suppressed,
@@ -32,7 +32,7 @@ from anymail.esps.kit.sandbox import (
 )
 from anymail.esps.kit.values import json_object_of
 from anymail.esps.mandrill.tracking import signature
-from anymail.wire import Request, Response
+from anymail.wire import Request
 
 API_KEY = "md-sandbox-mandrill-key"
 WEBHOOK_KEY = "sandbox-mandrill-webhook-key"
@@ -126,6 +126,8 @@ class MandrillSandbox(JSONSandbox):
         ("POST", r"/api/1\.\d/messages/send-template(\.json)?", "send_template"),
         ("POST", r"/api/1\.\d/messages/send-mc-template(\.json)?", "send_mc_template"),
     )
+    not_found = _refusal(404, "Unknown_Method", -1, "Unknown method").response
+    malformed = _refusal(400, "ValidationError", -2, "You must specify a key value").response
 
     def settings(self, url: str) -> dict[str, Any]:
         return {
@@ -134,19 +136,13 @@ class MandrillSandbox(JSONSandbox):
             "MANDRILL_WEBHOOK_KEY": WEBHOOK_KEY,
         }
 
-    def not_found(self, request: Request) -> Response:
-        return _refusal(404, "Unknown_Method", -1, "Unknown method").response
-
     def authenticate(self, request: Request) -> None:
         """The key is in the body."""
         body = json_object_of(bytes(request.body))
         if "key" not in body:
-            raise _refusal(400, "ValidationError", -2, "You must specify a key value")
+            raise Refusal(self.malformed)
         if body["key"] != API_KEY:
             raise _refusal(401, "Invalid_Key", 401, "Invalid API key")
-
-    def malformed(self) -> Refusal:
-        return _refusal(400, "ValidationError", -2, "You must specify a key value")
 
     def broken(self, broken: Violation) -> Refusal:
         return _invalid(broken.where, f"it {broken.text}")
@@ -291,7 +287,7 @@ def _delivery(body: dict[str, Any], recipient: dict[str, str], message_id: str) 
         text=rendered(message.get("text", "")),
         html=rendered(message.get("html", "")),
         headers=headers,
-        attachments=[(one["name"], one["type"], len(b64decode(one["content"]))) for one in files],
+        attachments=files_of(files, "name", "type", "content"),
         metadata=metadata,
         tags=message.get("tags", []),
         template=None if template is None else str(template),

@@ -100,6 +100,7 @@ def _parameter_error(text: str) -> Refusal:
 class PostalSandbox(JSONSandbox):
     slug = "postal"
     routes = (("POST", "/api/v1/send/message", "message"), ("POST", "/api/v1/send/raw", "raw"))
+    malformed = Response(400, {"Content-Type": "text/html"}, b"<h1>Bad Request</h1>")
     events = frozenset({"delivered", "opened", "clicked", "bounced"})
 
     def settings(self, url: str) -> dict[str, Any]:
@@ -111,9 +112,6 @@ class PostalSandbox(JSONSandbox):
             raise _refusal("AccessDenied")
         if key != API_KEY:
             raise _refusal("InvalidServerAPIKey", token=key)
-
-    def malformed(self) -> Refusal:
-        return Refusal(Response(400, {"Content-Type": "text/html"}, b"<h1>Bad Request</h1>"))
 
     def broken(self, broken: Violation) -> Refusal:
         if broken.rule == "required":

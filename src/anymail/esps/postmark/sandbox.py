@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from base64 import b64decode
 from typing import Any
 
 from anymail.esps.kit.sandbox import (
@@ -14,6 +13,7 @@ from anymail.esps.kit.sandbox import (
     Violation,
     addresses,
     array_schema,
+    files_of,
     is_suppressed,
     json_response,
     object_schema,
@@ -82,6 +82,10 @@ BULK = object_schema(
     ),
 )
 
+_UNAUTHORIZED = (
+    "The Server Token you provided in the X-Postmark-Server-Token request header was invalid. Please verify that you "
+    "are using a valid token."
+)
 _INACTIVE_TEXT = (
     "You tried to send to recipient(s) that have been marked as inactive. Found inactive addresses: {}. "
     "Inactive recipients are ones that have generated a hard bounce, a spam complaint, or a manual suppression."
@@ -102,23 +106,13 @@ class PostmarkSandbox(JSONSandbox):
         ("POST", "/email/batchWithTemplates", "batch_template"),
         ("POST", "/email/bulk", "bulk"),
     )
+    credentials = "X-Postmark-Server-Token", SERVER_TOKEN
+    unauthorized = _refusal(10, _UNAUTHORIZED, 401).response
+    wrong_content_type = _refusal(409, "The 'Content-Type' request header must be 'application/json'.", 415).response
+    malformed = _refusal(402, "Received invalid JSON input.").response
 
     def settings(self, url: str) -> dict[str, Any]:
         return {"POSTMARK_SERVER_TOKEN": SERVER_TOKEN, "POSTMARK_API_URL": url}
-
-    def authenticate(self, request: Request) -> None:
-        if request.headers.get("X-Postmark-Server-Token") != SERVER_TOKEN:
-            text = (
-                "The Server Token you provided in the X-Postmark-Server-Token request header was invalid. Please "
-                "verify that you are using a valid token."
-            )
-            raise _refusal(10, text, 401)
-
-    def wrong_content_type(self) -> Refusal:
-        return _refusal(409, "The 'Content-Type' request header must be 'application/json'.", 415)
-
-    def malformed(self) -> Refusal:
-        return _refusal(402, "Received invalid JSON input.")
 
     def broken(self, broken: Violation) -> Refusal:
         if "Metadata" in broken.path:
@@ -168,19 +162,10 @@ class PostmarkSandbox(JSONSandbox):
 
     def _many(self, messages: Any, schema: dict[str, Any]) -> SandboxResult:
         if not isinstance(messages, list):
-            raise self.malformed()
+            raise Refusal(self.malformed)
         if len(messages) > 500:
             raise _refusal(410, "You exceeded the number of messages allowed in one batch: 500.")
-        contents: list[Any] = []
-        deliveries: list[SandboxDelivery] = []
-        for message in messages:
-            try:
-                result = self._one(message, schema)
-            except Refusal as refusal:
-                contents.append(refusal.response.json())
-            else:
-                contents.append(result.response.json())
-                deliveries += result.deliveries
+        contents, deliveries = self.each(messages, lambda message: self._one(message, schema))
         return SandboxResult(json_response(200, contents), deliveries)
 
     def _deliveries(self, message: dict[str, Any], message_id: str) -> list[SandboxDelivery]:
@@ -198,10 +183,7 @@ class PostmarkSandbox(JSONSandbox):
                 text=rendered(message.get("TextBody", ""), model),
                 html=rendered(message.get("HtmlBody", ""), model),
                 headers={header["Name"]: header["Value"] for header in message.get("Headers", ())},
-                attachments=[
-                    (one["Name"], one["ContentType"], len(b64decode(one["Content"])))
-                    for one in message.get("Attachments", ())
-                ],
+                attachments=files_of(message.get("Attachments"), "Name", "ContentType", "Content"),
                 metadata=message.get("Metadata", {}),
                 tags=[message["Tag"]] if message.get("Tag") else [],
                 template=str(template) if template else None,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
-from base64 import b64decode
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +18,7 @@ from anymail.esps.kit.sandbox import (
     Violation,
     addresses,
     array_schema,
+    files_of,
     is_suppressed,
     json_response,
     object_schema,
@@ -123,6 +123,8 @@ _KEY_LIFE = dt.timedelta(hours=24)
 class ResendSandbox(JSONSandbox):
     slug = "resend"
     routes = (("POST", "/emails", "single"), ("POST", "/emails/batch", "batch"))
+    not_found = _refusal("The requested endpoint does not exist.", "not_found", 404).response
+    malformed = _refusal("The request body is not valid JSON.", status=400).response
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -132,9 +134,6 @@ class ResendSandbox(JSONSandbox):
     def settings(self, url: str) -> dict[str, Any]:
         return {"RESEND_API_KEY": API_KEY, "RESEND_API_URL": url, "RESEND_SIGNING_SECRET": SIGNING_SECRET}
 
-    def not_found(self, request: Request) -> Response:
-        return _refusal("The requested endpoint does not exist.", "not_found", 404).response
-
     def authenticate(self, request: Request) -> None:
         if not request.headers.get("User-Agent"):
             raise Refusal(Response(403, {"Content-Type": "text/plain"}, b"error code: 1010"))
@@ -143,9 +142,6 @@ class ResendSandbox(JSONSandbox):
             raise _refusal("Missing API key in the authorization header.", "missing_api_key", 401)
         if key != API_KEY:
             raise _refusal("API key is invalid.", "invalid_api_key", 403)
-
-    def malformed(self) -> Refusal:
-        return _refusal("The request body is not valid JSON.", status=400)
 
     def broken(self, broken: Violation) -> Refusal:
         if not broken.path:
@@ -266,10 +262,7 @@ def _delivery(email: dict[str, Any], message_id: str, recipient: str) -> Sandbox
         text=rendered(email.get("text", ""), variables, _VARIABLE),
         html=rendered(email.get("html", ""), variables, _VARIABLE),
         headers=own,
-        attachments=[
-            (one.get("filename", ""), one.get("content_type", ""), len(b64decode(one.get("content", ""))))
-            for one in email.get("attachments", ())
-        ],
+        attachments=files_of(email.get("attachments"), "filename", "content_type", "content"),
         metadata=json.loads(headers.get("X-Metadata", "{}")),
         tags=json.loads(headers.get("X-Tags", "[]")),
         template=template.get("id"),

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from base64 import b64decode
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -18,6 +17,7 @@ from anymail.esps.kit.sandbox import (
     SandboxDelivery,
     SandboxResult,
     Violation,
+    files_of,
     formatted,
     is_base64,
     is_suppressed,
@@ -26,9 +26,8 @@ from anymail.esps.kit.sandbox import (
     object_schema,
 )
 from anymail.esps.kit.topics import signed
-from anymail.esps.kit.webhook import constant_time_equal
 from anymail.esps.scaleway.tracking import metadata_in, tags_in
-from anymail.wire import Request, Response
+from anymail.wire import Request
 
 SECRET_KEY = "00000000-5a4d-4b0c-8000-736563726574"
 PROJECT_ID = "00000000-5a4d-4b0c-8000-70726f6a6563"
@@ -139,6 +138,12 @@ class ScalewaySandbox(JSONSandbox):
 
     slug = "scaleway"
     routes = (("POST", r"/transactional-email/v1alpha1/regions/(?P<region>[^/]+)/emails", "send"),)
+    not_found = json_response(404, {"type": "not_found", "message": "resource is not found"})
+    credentials = "X-Auth-Token", SECRET_KEY
+    unauthorized = _refusal(
+        401, "denied_authentication", "authentication is denied", method="api_key", reason="not_found"
+    ).response
+    malformed = _invalid("body", "format", "the body is not JSON").response
     events = frozenset({"delivered", "bounced", "complained"})
 
     def settings(self, url: str) -> dict[str, Any]:
@@ -150,17 +155,6 @@ class ScalewaySandbox(JSONSandbox):
             "SCALEWAY_SNS_TRUST_CHAIN": signing_key().root,
             "SCALEWAY_SNS_CERTIFICATES": {CERTIFICATE_URL: signing_key().certificate},
         }
-
-    def not_found(self, request: Request) -> Response:
-        return json_response(404, {"type": "not_found", "message": "resource is not found"})
-
-    def authenticate(self, request: Request) -> None:
-        if not constant_time_equal(request.headers.get("X-Auth-Token", ""), SECRET_KEY):
-            raise _refusal(401, "denied_authentication", "authentication is denied", method="api_key",
-                           reason="not_found")  # fmt: skip
-
-    def malformed(self) -> Refusal:
-        return _invalid("body", "format", "the body is not JSON")
 
     def broken(self, broken: Violation) -> Refusal:
         return _invalid(broken.where or "body", _REASONS.get(broken.rule, "constraint"), f"it {broken.text}")
@@ -256,9 +250,7 @@ def _delivery(email: dict[str, Any], recipient: str, message_id: str) -> Sandbox
         text=email.get("text", ""),
         html=email.get("html", ""),
         headers={header["key"]: header["value"] for header in headers if header["key"].lower() not in own},
-        attachments=[
-            (one["name"], one["type"], len(b64decode(one["content"]))) for one in (email.get("attachments") or ())
-        ],
+        attachments=files_of(email.get("attachments"), "name", "type", "content"),
         metadata=metadata_in(of),
         tags=tags_in(of),
         extra={"headers": headers},

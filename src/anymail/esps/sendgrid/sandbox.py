@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from base64 import b64decode, b64encode
+from base64 import b64encode
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -19,6 +19,7 @@ from anymail.esps.kit.sandbox import (
     Violation,
     addresses,
     array_schema,
+    files_of,
     formatted,
     is_base64,
     json_response,
@@ -124,6 +125,11 @@ def _refusal(status: int, message: str, field: str | None = None) -> Refusal:
 class SendGridSandbox(JSONSandbox):
     slug = "sendgrid"
     routes = (("POST", "/v3/mail/send", "send"),)
+    not_found = _refusal(404, "not found").response
+    credentials = "Authorization", f"Bearer {API_KEY}"
+    unauthorized = _refusal(401, "The provided authorization grant is invalid, expired, or revoked").response
+    wrong_content_type = _refusal(415, "Content-Type should be application/json.").response
+    malformed = _refusal(400, "Bad Request").response
 
     def settings(self, url: str) -> dict[str, Any]:
         return {
@@ -132,26 +138,13 @@ class SendGridSandbox(JSONSandbox):
             "SENDGRID_TRACKING_WEBHOOK_VERIFICATION_KEY": verification_key(),
         }
 
-    def not_found(self, request: Request) -> Response:
-        return _refusal(404, "not found").response
-
-    def authenticate(self, request: Request) -> None:
-        if request.headers.get("Authorization") != f"Bearer {API_KEY}":
-            raise _refusal(401, "The provided authorization grant is invalid, expired, or revoked")
-
-    def wrong_content_type(self) -> Refusal:
-        return _refusal(415, "Content-Type should be application/json.")
-
-    def malformed(self) -> Refusal:
-        return _refusal(400, "Bad Request")
-
     def broken(self, broken: Violation) -> Refusal:
         path = ".".join(step for step in broken.path if isinstance(step, str))
         if broken.rule == "additionalProperties":
             text = f"Additional property {broken.field} is not allowed"
             return _refusal(400, text, broken.dotted.rpartition(".")[0] or broken.field)
         if broken.rule == "type" and _STRING_VALUES.match(path):
-            return self.malformed()
+            return Refusal(self.malformed)
         return _refusal(400, _WORDS.get(path, f"The value {broken.text}."), broken.dotted or None)
 
     def send(self, request: Request) -> SandboxResult:
@@ -295,10 +288,7 @@ def _deliveries(mail: dict[str, Any], message_id: str) -> Iterator[SandboxDelive
             text=_substituted(content.get("text/plain", ""), substitutions),
             html=_substituted(content.get("text/html", ""), substitutions),
             headers={**mail.get("headers", {}), **personalization.get("headers", {})},
-            attachments=[
-                (one["filename"], one.get("type", ""), len(b64decode(one["content"])))
-                for one in mail.get("attachments", ())
-            ],
+            attachments=files_of(mail.get("attachments"), "filename", "type", "content"),
             metadata=custom_args,
             tags=mail.get("categories", []),
             template=template,

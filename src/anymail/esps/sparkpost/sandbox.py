@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import json
 import re
-from base64 import b64decode
 from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any
@@ -19,13 +18,14 @@ from anymail.esps.kit.sandbox import (
     Violation,
     addresses,
     bare,
+    files_of,
     is_address,
     is_suppressed,
     json_response,
 )
 from anymail.exceptions import AnymailInvalidAddress
 from anymail.inbound import AnymailInboundMessage
-from anymail.wire import Request, Response
+from anymail.wire import Request
 
 API_KEY = "5a4d6b0csandboxsparkpostkey"
 WEBHOOK_TOKEN = "5a4d6b0c-sandbox-sparkpost-webhook"
@@ -151,6 +151,9 @@ def _refusal(status: int, message: str, code: str | None = None, description: st
 class SparkPostSandbox(JSONSandbox):
     slug = "sparkpost"
     routes = (("POST", "/api/v1/transmissions/?", "transmissions"),)
+    not_found = _refusal(404, "Resource could not be found", "1600").response
+    wrong_content_type = _refusal(415, "Unsupported media type", "1700").response
+    malformed = _refusal(422, _FORMAT, "1300").response
 
     def settings(self, url: str) -> dict[str, Any]:
         return {
@@ -159,20 +162,11 @@ class SparkPostSandbox(JSONSandbox):
             "SPARKPOST_WEBHOOK_TOKEN": WEBHOOK_TOKEN,
         }
 
-    def not_found(self, request: Request) -> Response:
-        return json_response(404, {"errors": [{"message": "Resource could not be found", "code": "1600"}]})
-
     def authenticate(self, request: Request) -> None:
         if request.headers.get("Authorization") != API_KEY:
             raise _refusal(401, "Unauthorized.")
         if not request.headers.get("X-MSYS-SUBACCOUNT", "0").isdigit():
             raise _refusal(400, _FORMAT, "1300", "X-MSYS-SUBACCOUNT must be a number")
-
-    def wrong_content_type(self) -> Refusal:
-        return _refusal(415, "Unsupported media type", "1700")
-
-    def malformed(self) -> Refusal:
-        return _refusal(422, _FORMAT, "1300")
 
     def broken(self, broken: Violation) -> Refusal:
         missing = broken.rule in ("required", "anyOf", "minItems")
@@ -291,7 +285,7 @@ def _delivery(
         text=_rendered(content.get("text", ""), data),
         html=_rendered(content.get("html", ""), data, escape),
         headers={name: value for name, value in headers.items() if name.lower() != "cc"},
-        attachments=[(one["name"], one["type"], len(b64decode(one["data"]))) for one in files],
+        attachments=files_of(files, "name", "type", "data"),
         metadata=metadata,
         tags=[body["campaign_id"]] if body.get("campaign_id") else [],
         template=template,

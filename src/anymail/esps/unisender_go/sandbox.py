@@ -9,7 +9,6 @@ from __future__ import annotations
 import datetime as dt
 import json
 import re
-from base64 import b64decode
 from collections.abc import Iterator
 from email.header import decode_header, make_header
 from typing import Any
@@ -23,6 +22,7 @@ from anymail.esps.kit.sandbox import (
     SandboxResult,
     Violation,
     array_schema,
+    files_of,
     is_base64,
     is_suppressed,
     json_of,
@@ -33,7 +33,7 @@ from anymail.esps.kit.values import object_of
 from anymail.esps.unisender_go.tracking import STATUS, signature
 from anymail.exceptions import AnymailInvalidAddress
 from anymail.mail.addresses import EmailAddress, parse_addresses
-from anymail.wire import Request, Response
+from anymail.wire import Request
 
 API_KEY = "sandbox0unisender0go0api0key00000001"
 API_PATH = "ru/transactional/api/v1/"
@@ -174,6 +174,8 @@ def _refusal(code: int, text: str, **more: Any) -> Refusal:
 class UnisenderGoSandbox(JSONSandbox):
     slug = "unisender_go"
     routes = (("POST", r"/(?:ru|en)/transactional/api/v1/email/send\.json", "send"),)
+    not_found = json_response(404, {"status": "error", "code": 104, "message": "Unknown method."})
+    malformed = _refusal(111, "Can not parse JSON.").response
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -182,9 +184,6 @@ class UnisenderGoSandbox(JSONSandbox):
     def settings(self, url: str) -> dict[str, Any]:
         return {"UNISENDER_GO_API_KEY": API_KEY, "UNISENDER_GO_API_URL": f"{url}{API_PATH}"}
 
-    def not_found(self, request: Request) -> Response:
-        return json_response(404, {"status": "error", "code": 104, "message": "Unknown method."})
-
     def authenticate(self, request: Request) -> None:
         """The key is in a header or in the body."""
         if len(request.body) > _REQUEST_LIMIT:
@@ -192,14 +191,11 @@ class UnisenderGoSandbox(JSONSandbox):
         try:
             key = request.headers.get("X-API-KEY") or object_of(json_of(request)).get("api_key")
         except ValueError:
-            raise self.malformed() from None
+            raise Refusal(self.malformed) from None
         if not key:
             raise _refusal(101, "API key is missing.")
         if key != API_KEY:
             raise _refusal(102, "Can not decode key.")
-
-    def malformed(self) -> Refusal:
-        return _refusal(111, "Can not parse JSON.")
 
     def broken(self, broken: Violation) -> Refusal:
         code = next(code for pattern, code in _CODES if re.match(pattern, f"{broken.where}:{broken.rule}"))
@@ -362,7 +358,7 @@ def _deliveries(message: dict[str, Any], emails: list[str], job_id: str) -> Iter
                 for name, value in message.get("headers", {}).items()
                 if _DISPLAYED.fullmatch(name)
             },
-            attachments=[(one["name"], one["type"], len(b64decode(one["content"]))) for one in files],
+            attachments=files_of(files, "name", "type", "content"),
             metadata=metadata,
             tags=message.get("tags", []),
             template=template,
