@@ -37,7 +37,7 @@ class Store:
             ).lastrowid
             self._database.executemany(
                 "INSERT INTO deliveries (call, esp, message_id, recipient, content) VALUES (?, ?, ?, ?, ?)",
-                [(call, esp, one.message_id, one.recipient, json.dumps(one.as_dict())) for one in deliveries],
+                [(call, esp, each.message_id, each.recipient, json.dumps(each.as_dict())) for each in deliveries],
             )
 
     def deliveries(self, esp: str | None = None, message_id: str | None = None) -> list[tuple[str, SandboxDelivery]]:

@@ -224,13 +224,18 @@ class AmazonSESSandbox(JSONSandbox):
                                "and '-' are allowed.")  # fmt: skip
 
     def _destination(self, destination: dict[str, list[str]]) -> dict[str, list[str]]:
-        found = {
-            name: [_parsed(one) for one in destination.get(f"{name}Addresses", ())] for name in ("To", "Cc", "Bcc")
+        parsed = {
+            name: [_parsed(address) for address in destination.get(f"{name}Addresses", ())]
+            for name in ("To", "Cc", "Bcc")
         }
-        count = sum(map(len, found.values()))
+        count = sum(map(len, parsed.values()))
         if not 1 <= count <= 50:
             raise _refusal("Missing destination." if not count else "Recipient count exceeds 50.")
-        return {"shown to": destination.get("ToAddresses", []), "shown cc": destination.get("CcAddresses", []), **found}
+        return {
+            "shown to": destination.get("ToAddresses", []),
+            "shown cc": destination.get("CcAddresses", []),
+            **parsed,
+        }
 
     def _from_simple(self, body: dict[str, Any], simple: dict[str, Any]) -> dict[str, Any]:
         content = {name.lower(): one["Data"] for name, one in simple["Body"].items()}
@@ -365,10 +370,10 @@ def _parsed(address: str) -> str:
     if not address.isascii():
         raise _refusal("Local address contains control or whitespace")
     try:
-        [one] = addresses(address)
+        [parsed] = addresses(address)
     except (AnymailInvalidAddress, ValueError):
         raise _refusal(f"Illegal address: {address}") from None
-    return one.addr_spec
+    return parsed.addr_spec
 
 
 def _object(text: str) -> dict[str, Any]:
@@ -390,8 +395,12 @@ def _pairs(headers: Sequence[dict[str, str]]) -> list[tuple[str, str]]:
 
 def _attachments(attachments: Sequence[dict[str, str]]) -> list[tuple[str, str, int]]:
     return [
-        (one["FileName"], one.get("ContentType", "application/octet-stream"), len(_decoded(one["RawContent"])))
-        for one in attachments
+        (
+            attachment["FileName"],
+            attachment.get("ContentType", "application/octet-stream"),
+            len(_decoded(attachment["RawContent"])),
+        )
+        for attachment in attachments
     ]
 
 

@@ -79,7 +79,7 @@ EMAIL: dict[str, Any] = object_schema(
     list_unsubscribe=STRING,
 )
 
-# The same page, the file types that may be attached.
+# https://developers.mailersend.com/api/v1/email.html, the file types that may be attached.
 _ALLOWED_FILE = re.compile(
     r".*\.(txt|csv|log|css|ics|xml|jpg|jpe|jpeg|gif|png|bmp|psd|tif|tiff|svg|indd|ai|eps|doc|docx|rtf|odt|ott|pdf|pub"
     r"|pages|mobi|epub|mp3|m4a|m4v|wma|ogg|flac|wav|aif|aifc|aiff|mp4|mov|avi|mkv|mpeg|mpg|wmv|xls|xlsx|ods|numbers"
@@ -202,7 +202,7 @@ class MailerSendSandbox(JSONSandbox):
                     raise _refusal(field, "field is required when template id is not present.", 42209)
             if not (email.get("html") or email.get("text")):
                 raise _refusal("text", "field is required when neither html nor template id is present.", 42211)
-        addresses = [one["email"].lower() for one in _recipients(email)]
+        addresses = [person["email"].lower() for person in _recipients(email)]
         if len(set(addresses)) < len(addresses):
             raise _refusal("to", "has a duplicate recipient.", 42201)
         for index, personal in enumerate(email.get("personalization", ())):
@@ -235,8 +235,12 @@ class MailerSendSandbox(JSONSandbox):
                 html=rendered(email.get("html", ""), values),
                 headers={header["name"]: header["value"] for header in email.get("headers", ())},
                 attachments=[
-                    (one["filename"], guess_type(one["filename"])[0] or "", len(b64decode(one["content"])))
-                    for one in email.get("attachments", ())
+                    (
+                        attachment["filename"],
+                        guess_type(attachment["filename"])[0] or "",
+                        len(b64decode(attachment["content"])),
+                    )
+                    for attachment in email.get("attachments", ())
                 ],
                 tags=email.get("tags", []),
                 template=email.get("template_id"),
@@ -281,4 +285,4 @@ def _check_attachment(attachment: dict[str, Any], field: str) -> None:
 
 
 def _recipients(email: dict[str, Any]) -> list[dict[str, str]]:
-    return [one for field in ("to", "cc", "bcc") for one in email.get(field, ())]
+    return [person for field in ("to", "cc", "bcc") for person in email.get(field, ())]

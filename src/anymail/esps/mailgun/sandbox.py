@@ -125,13 +125,17 @@ class MailgunSandbox(SandboxESP):
         }
         variables = _object(form, "recipient-variables")
         # In a batch each "to" has a message of its own, of which every cc and bcc gets a copy.
-        messages = [([one], variables.get(one.addr_spec, {})) for one in to] if variables is not None else [(to, {})]
+        messages = (
+            [([address], variables.get(address.addr_spec, {})) for address in to]
+            if variables is not None
+            else [(to, {})]
+        )
         deliveries = [
             SandboxDelivery(
-                recipient=one.addr_spec, to=format_addresses(shown), **common, **_rendered(form, values, domain)
+                recipient=address.addr_spec, to=format_addresses(shown), **common, **_rendered(form, values, domain)
             )
             for shown, values in messages
-            for one in (*shown, *cc, *bcc)
+            for address in (*shown, *cc, *bcc)
         ]
         return SandboxResult(json_response(200, {"id": message_id, "message": "Queued. Thank you."}), deliveries)
 

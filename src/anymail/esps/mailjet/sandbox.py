@@ -154,7 +154,7 @@ class MailjetSandbox(JSONSandbox):
             message = _merged(body.get("Globals", {}), own)
             if _holds_null(message.get("Variables")):
                 raise _refusal(500, "", "Cannot convert data from Null value")
-            if errors := [_error(*one) for one in self._errors(message)]:
+            if errors := [_error(*reason) for reason in self._errors(message)]:
                 results.append({"Status": "error", "Errors": errors})
                 status = max(status, *(error["StatusCode"] for error in errors)) if len(body["Messages"]) == 1 else 400
             else:
@@ -185,7 +185,7 @@ class MailjetSandbox(JSONSandbox):
         if {"TemplateErrorReporting", "TemplateErrorDeliver"} & set(message) and not message.get("TemplateLanguage"):
             yield "send-0016", "Template errors can only be handled with TemplateLanguage.", ("TemplateLanguage",)
         try:
-            size = sum(len(b64decode(one["Base64Content"], validate=True)) for one in _files(message))
+            size = sum(len(b64decode(file["Base64Content"], validate=True)) for file in _files(message))
         except binascii.Error:
             yield "mj-0004", "Type mismatch. Expected base64.", ("Attachments",)
         else:
@@ -267,7 +267,7 @@ def _parsed(contact: dict[str, str]) -> EmailAddress | None:
 
 
 def _listed(message: dict[str, Any], *names: str) -> str:
-    return format_addresses(parsed for _, one in _contacts(message, names) if (parsed := _parsed(one)))
+    return format_addresses(parsed for _, contact in _contacts(message, names) if (parsed := _parsed(contact)))
 
 
 def _files(message: dict[str, Any]) -> list[dict[str, str]]:

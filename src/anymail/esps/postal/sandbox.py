@@ -196,8 +196,8 @@ class PostalSandbox(JSONSandbox):
             )
             for recipient in dict.fromkeys(recipients)
         ]
-        messages = {one.recipient: {"id": int(one.message_id), "token": one.extra["token"]} for one in deliveries}
-        delivered = [one for one in deliveries if not is_suppressed(one.recipient)]
+        messages = {each.recipient: {"id": int(each.message_id), "token": each.extra["token"]} for each in deliveries}
+        delivered = [delivery for delivery in deliveries if not is_suppressed(delivery.recipient)]
         return SandboxResult(_response("success", {"message_id": message_id, "messages": messages}), delivered)
 
     def event(self, kind: str, delivery: SandboxDelivery, url: str) -> Request:

@@ -157,7 +157,9 @@ class PostmarkSandbox(JSONSandbox):
                    "Message": text if inactive else "OK"}  # fmt: skip
         if message.get("To") is not None:
             content = {"To": message["To"], **content}
-        deliveries = [one for one in self._deliveries(message, message_id) if one.recipient not in inactive]
+        deliveries = [
+            delivery for delivery in self._deliveries(message, message_id) if delivery.recipient not in inactive
+        ]
         return SandboxResult(json_response(200, content), deliveries)
 
     def _many(self, messages: Any, schema: dict[str, Any]) -> SandboxResult:

@@ -188,7 +188,9 @@ class ResendSandbox(JSONSandbox):
         recipients = [address for field in ("to", "cc", "bcc") for address in _addresses(email, field)]
         _addresses(email, "from")
         message_id = self.new_id()
-        deliveries = [_delivery(email, message_id, one) for one in recipients if not is_suppressed(one)]
+        deliveries = [
+            _delivery(email, message_id, recipient) for recipient in recipients if not is_suppressed(recipient)
+        ]
         return SandboxResult(json_response(200, {"id": message_id}), deliveries)
 
     def _many(self, emails: list[Any], permissive: bool) -> SandboxResult:
@@ -237,13 +239,13 @@ def _listed(value: Any) -> list[str]:
 
 def _addresses(email: dict[str, Any], field: str) -> list[str]:
     try:
-        found = [address.addr_spec for value in _listed(email.get(field)) for address in addresses(value)]
-        if not all(map(str.isascii, found)):
+        parsed = [address.addr_spec for value in _listed(email.get(field)) for address in addresses(value)]
+        if not all(map(str.isascii, parsed)):
             raise AnymailInvalidAddress
     except AnymailInvalidAddress:
         text = "The email address needs to follow the `email@example.com` or `Name <email@example.com>` format."
         raise _refusal(f"Invalid `{field}` field. {text}") from None
-    return found
+    return parsed
 
 
 def _delivery(email: dict[str, Any], message_id: str, recipient: str) -> SandboxDelivery:

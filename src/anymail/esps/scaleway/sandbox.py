@@ -170,9 +170,9 @@ class ScalewaySandbox(JSONSandbox):
                   "subject": email.get("subject", ""), "created_at": now, "updated_at": now, "status": "sending",
                   "status_details": None, "try_count": 0, "last_tries": [], "flags": []}  # fmt: skip
         entries = [
-            {"id": self.new_id(), "rcpt_to": one["email"], "mail_rcpt": one["email"], "rcpt_type": kind, **common}
+            {"id": self.new_id(), "rcpt_to": person["email"], "mail_rcpt": person["email"], "rcpt_type": kind, **common}
             for kind in ("to", "cc", "bcc")
-            for one in email.get(kind, ())
+            for person in email.get(kind, ())
         ]
         deliveries = [
             _delivery(email, entry["mail_rcpt"], entry["id"])
@@ -190,10 +190,10 @@ class ScalewaySandbox(JSONSandbox):
             raise _invalid("to", "constraint", f"an email has 1 to {_MOST_RECIPIENTS} recipients")
         if not (email.get("text") or email.get("html")):
             raise _invalid("text", "required", "text or html is required")
-        for index, one in enumerate(email.get("attachments") or ()):
-            if one["type"].partition(";")[0].strip().lower() not in TYPES:
-                raise _invalid(f"attachments[{index}].type", "constraint", f"{one['type']} is not supported")
-            if not is_base64(one["content"]):
+        for index, attachment in enumerate(email.get("attachments") or ()):
+            if attachment["type"].partition(";")[0].strip().lower() not in TYPES:
+                raise _invalid(f"attachments[{index}].type", "constraint", f"{attachment['type']} is not supported")
+            if not is_base64(attachment["content"]):
                 raise _invalid(f"attachments[{index}].content", "format", "it is not base64")
         for index, header in enumerate(email.get("additional_headers", ())):
             if header["key"].lower() == "reply-to" and not header["value"].isascii():
@@ -237,7 +237,7 @@ class ScalewaySandbox(JSONSandbox):
 
 def _delivery(email: dict[str, Any], recipient: str, message_id: str) -> SandboxDelivery:
     headers = email.get("additional_headers", [])
-    of = {header["key"].lower(): header["value"] for header in headers}
+    named = {header["key"].lower(): header["value"] for header in headers}
     own = ("reply-to", "x-metadata", "x-tags")
     return SandboxDelivery(
         recipient=recipient,
@@ -245,13 +245,13 @@ def _delivery(email: dict[str, Any], recipient: str, message_id: str) -> Sandbox
         from_email=formatted([email["from"]]),
         to=formatted(email.get("to", [])),
         cc=formatted(email.get("cc", [])),
-        reply_to=of.get("reply-to", ""),
+        reply_to=named.get("reply-to", ""),
         subject=email.get("subject", ""),
         text=email.get("text", ""),
         html=email.get("html", ""),
         headers={header["key"]: header["value"] for header in headers if header["key"].lower() not in own},
         attachments=files_of(email.get("attachments"), "name", "type", "content"),
-        metadata=metadata_in(of),
-        tags=tags_in(of),
+        metadata=metadata_in(named),
+        tags=tags_in(named),
         extra={"headers": headers},
     )

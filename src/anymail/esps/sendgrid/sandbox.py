@@ -160,8 +160,8 @@ class SendGridSandbox(JSONSandbox):
 
     def _check_times(self, mail: dict[str, Any]) -> None:
         latest = self.clock().timestamp() + 72 * 3600
-        for where, one in (("", mail), *_numbered(mail)):
-            if one.get("send_at", 0) > latest:
+        for where, fields in (("", mail), *_numbered(mail)):
+            if fields.get("send_at", 0) > latest:
                 raise _refusal(400, "Scheduling more than 72 hours in advance is forbidden.", f"{where}send_at")
 
     def event(self, kind: str, delivery: SandboxDelivery, url: str) -> Request:
@@ -194,22 +194,22 @@ def _check_recipients(mail: dict[str, Any]) -> None:
     if "reply_to" in mail and "reply_to_list" in mail:
         raise _refusal(400, "The reply_to and reply_to_list parameters cannot be used together.", "reply_to_list")
     _check_address(mail["from"], "from")
-    for index, one in enumerate(mail.get("reply_to_list", ())):
-        _check_address(one, f"reply_to_list.{index}")
+    for index, person in enumerate(mail.get("reply_to_list", ())):
+        _check_address(person, f"reply_to_list.{index}")
     total = 0
     for where, personalization in _numbered(mail):
         seen: set[str] = set()
         for kind in ("to", "cc", "bcc"):
-            for index, one in enumerate(personalization.get(kind, ())):
-                _check_address(one, f"{where}{kind}.{index}")
-                if one["email"].lower() in seen:
+            for index, person in enumerate(personalization.get(kind, ())):
+                _check_address(person, f"{where}{kind}.{index}")
+                if person["email"].lower() in seen:
                     raise _refusal(
                         400,
                         "Each email address in the personalization block should be unique between to, cc, and bcc. "
-                        f"We found the first duplicate instance of [{one['email']}] in the {where}{kind} field.",
+                        f"We found the first duplicate instance of [{person['email']}] in the {where}{kind} field.",
                         where.rstrip("."),
                     )
-                seen.add(one["email"].lower())
+                seen.add(person["email"].lower())
         total += len(seen)
     if total > 1000:
         raise _refusal(400, "The total number of recipients must be no more than 1000.", "personalizations")
@@ -237,7 +237,7 @@ def _check_content(mail: dict[str, Any]) -> None:
         )
     if count["text/plain"] > 1 or count["text/html"] > 1:
         raise _refusal(400, "If present, text/plain and text/html may only be provided once.", "content")
-    ranks = [_ORDER.get(one, len(_ORDER)) for one in types]
+    ranks = [_ORDER.get(kind, len(_ORDER)) for kind in types]
     if ranks != sorted(ranks):
         raise _refusal(
             400,
@@ -251,10 +251,10 @@ def _check_content(mail: dict[str, Any]) -> None:
             "defined or if every personalization has a subject defined.",
             "subject",
         )
-    for where, one in (("", mail), *_numbered(mail)):
-        if reserved := [name for name in one.get("headers", ()) if name.lower() in _RESERVED_HEADERS]:
+    for where, fields in (("", mail), *_numbered(mail)):
+        if reserved := [name for name in fields.get("headers", ()) if name.lower() in _RESERVED_HEADERS]:
             raise _refusal(400, f"The header {reserved[0]} is reserved.", f"{where}headers")
-        if template_id.startswith("d-") and "substitutions" in one:
+        if template_id.startswith("d-") and "substitutions" in fields:
             raise _refusal(400, "Substitutions may not be used with dynamic templating", f"{where}substitutions")
     for index, attachment in enumerate(mail.get("attachments", ())):
         if not is_base64(attachment["content"]):
@@ -294,8 +294,8 @@ def _deliveries(mail: dict[str, Any], message_id: str) -> Iterator[SandboxDelive
             template=template,
             extra={"x_message_id": message_id, "data": personalization.get("dynamic_template_data", {})},
         )
-        for one in (*personalization["to"], *personalization.get("cc", ()), *personalization.get("bcc", ())):
-            yield replace(common, recipient=one["email"])
+        for person in (*personalization["to"], *personalization.get("cc", ()), *personalization.get("bcc", ())):
+            yield replace(common, recipient=person["email"])
 
 
 def _substituted(text: str, substitutions: Mapping[str, str]) -> str:

@@ -304,7 +304,7 @@ def _senders(sender: str | dict[str, str]) -> list[str]:
     if isinstance(sender, dict):
         return [f"{sender.get('name', '')} <{sender['email']}>".strip()]
     try:
-        return [str(one) for one in addresses(sender)]
+        return list(map(str, addresses(sender)))
     except AnymailInvalidAddress:
         return []
 
@@ -321,8 +321,8 @@ def _rendered(text: str, data: Mapping[str, Any], quote: Any = str) -> str:
     """The template language's plain variables and their defaults; its statements are left as they are."""
 
     def value(match: re.Match[str]) -> str:
-        found = data.get(match[2])
-        text = str((match[3] or "") if found is None else found)
+        given = data.get(match[2])
+        text = str((match[3] or "") if given is None else given)
         return text if match[1] == "{{{" else str(quote(text))
 
     return re.sub(r"(\{\{\{?)\s*([A-Za-z_]\w*)\s*(?:or\s+'([^']*)'\s*)?\}\}\}?", value, text)

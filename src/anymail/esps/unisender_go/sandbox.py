@@ -208,7 +208,7 @@ class UnisenderGoSandbox(JSONSandbox):
         self.validate(MESSAGE, message)
         _check(message)
         self._check_time(message)
-        addresses = [one["email"] for one in message["recipients"]]
+        addresses = [person["email"] for person in message["recipients"]]
         failed = {email: reason for email in addresses if (reason := _unavailable(email))}
         emails: list[str] = []
         duplicates: dict[str, str] = {}
@@ -286,11 +286,11 @@ _BYPASSES = ("unavailable", "unsubscribed", "complained")
 
 def _check_files(message: dict[str, Any]) -> None:
     for field, twice in (("attachments", 1591), ("inline_attachments", 1595)):
-        names = [one["name"] for one in message.get(field, ())]
+        names = [file["name"] for file in message.get(field, ())]
         if len(set(names)) < len(names):
             raise _refusal(twice, f"{field}: two have the same name.")
-        for one in message.get(field, ()):
-            if not is_base64(one["content"]):
+        for file in message.get(field, ()):
+            if not is_base64(file["content"]):
                 raise _refusal(207, f"{field}: the content is not in base64.")
 
 
@@ -306,17 +306,18 @@ def _check_displayed(message: dict[str, Any]) -> None:
             raise _refusal(syntax, f"headers['{name}'] is not a list of addresses.")
         if len(displayed) > 10:
             raise _refusal(many, f"headers['{name}'] has over 10 addresses.")
-        if not {one.addr_spec.lower() for one in displayed} <= addresses:
+        if not {address.addr_spec.lower() for address in displayed} <= addresses:
             raise _refusal(stranger, f"headers['{name}'] has an address that is not among the recipients.")
 
 
 def _displayed(header: str) -> list[EmailAddress] | None:
     """The addresses of a To or Cc; None where Unisender Go cannot read it."""
     try:
-        found = list(parse_addresses(header, "address"))
+        parsed = list(parse_addresses(header, "address"))
     except AnymailInvalidAddress:
         return None
-    return found if header.isascii() and not any(re.search("[,<>@]", one.display_name) for one in found) else None
+    bad_name = any(re.search("[,<>@]", address.display_name) for address in parsed)
+    return parsed if header.isascii() and not bad_name else None
 
 
 def _unavailable(email: str) -> str | None:
