@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from anymail.esps.kit.sandbox import (
+    BASE64,
     STRING,
     IdempotencyKeys,
     JSONSandbox,
@@ -67,7 +68,7 @@ MESSAGE = {
                 **object_schema(
                     [],
                     url={"type": "string", "pattern": "^https?://"},
-                    content={"type": "string", "pattern": "^[A-Za-z0-9+/]*={0,2}$"},
+                    content=BASE64,
                     name={"type": "string", "pattern": rf"\.(?i:{_EXTENSIONS})$"},
                 ),
                 "oneOf": [{"required": ["url"]}, {"required": ["content", "name"]}],
@@ -171,7 +172,7 @@ class BrevoSandbox(JSONSandbox):
                 attachments=files_of(body.get("attachment"), "name", "", "content"),
                 metadata=json_object_of(metadata),
                 tags=body.get("tags", []),
-                template=str(template) if template else None,
+                template=str(int(template)) if template else None,
                 extra={"params": params},
             )
 

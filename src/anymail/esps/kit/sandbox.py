@@ -25,7 +25,7 @@ from anymail.mail.addresses import EmailAddress, format_addresses, parse_address
 from anymail.wire import Headers, Request, Response
 
 __all__ = [
-    "STRING", "FormFile", "IdempotencyKeys", "JSONSandbox", "Refusal", "SandboxDelivery", "SandboxESP",
+    "BASE64", "STRING", "FormFile", "IdempotencyKeys", "JSONSandbox", "Refusal", "SandboxDelivery", "SandboxESP",
     "SandboxResult", "Violation", "addresses", "array_schema", "bare", "files_of", "form_of", "formatted", "is_address",
     "is_base64", "is_suppressed", "json_of", "json_response", "needs", "object_schema", "rendered", "violation",
 ]  # fmt: skip
@@ -273,6 +273,10 @@ def form_of(request: Request) -> tuple[list[tuple[str, str]], list[FormFile]]:
 # Schemas.
 
 STRING: dict[str, Any] = {"type": "string"}
+BASE64: dict[str, Any] = {
+    "type": "string",
+    "pattern": r"\A(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?\Z",
+}
 
 
 def object_schema(required: Sequence[str], **properties: Any) -> dict[str, Any]:

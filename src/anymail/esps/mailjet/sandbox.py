@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import binascii
 import re
 from base64 import b64decode, b64encode
 from collections.abc import Iterator
@@ -186,7 +185,7 @@ class MailjetSandbox(JSONSandbox):
             yield "send-0016", "Template errors can only be handled with TemplateLanguage.", ("TemplateLanguage",)
         try:
             size = sum(len(b64decode(file["Base64Content"], validate=True)) for file in _files(message))
-        except binascii.Error:
+        except ValueError:
             yield "mj-0004", "Type mismatch. Expected base64.", ("Attachments",)
         else:
             if size > _MAX_ATTACHMENTS:

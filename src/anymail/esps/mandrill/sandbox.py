@@ -16,6 +16,7 @@ from uuid import uuid4
 from django.http import QueryDict
 
 from anymail.esps.kit.sandbox import (
+    BASE64,
     STRING,
     JSONSandbox,
     Refusal,
@@ -48,7 +49,6 @@ _SCALARS = {
 
 
 _VARS = array_schema(object_schema(["name"], name=_NAME, content={}))
-_CONTENT = {"type": "string", "pattern": r"\A(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?\Z"}
 _MESSAGE = object_schema(
     ["to"],
     html=_TEXT,
@@ -73,10 +73,10 @@ _MESSAGE = object_schema(
     google_analytics_campaign={"anyOf": [STRING, array_schema(STRING)]},
     metadata=_SCALARS,
     recipient_metadata=array_schema(object_schema(["rcpt", "values"], rcpt=STRING, values=_SCALARS)),
-    attachments=array_schema(object_schema(["type", "name", "content"], type=STRING, name=STRING, content=_CONTENT)),
+    attachments=array_schema(object_schema(["type", "name", "content"], type=STRING, name=STRING, content=BASE64)),
     images=array_schema(
         object_schema(
-            ["type", "name", "content"], type={"type": "string", "pattern": "^image/"}, name=STRING, content=_CONTENT
+            ["type", "name", "content"], type={"type": "string", "pattern": "^image/"}, name=STRING, content=BASE64
         )
     ),
 )  # fmt: skip

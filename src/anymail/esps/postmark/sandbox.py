@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from anymail.esps.kit.sandbox import (
+    BASE64,
     STRING,
     JSONSandbox,
     Refusal,
@@ -29,7 +30,7 @@ _ATTACHMENTS = array_schema(
     object_schema(
         ["Name", "Content", "ContentType"],
         Name=STRING,
-        Content=STRING,
+        Content=BASE64,
         ContentType=STRING,
         ContentID={"type": ["string", "null"]},
         # Of the object that the webhooks of received mail and the clients of the API have, too.

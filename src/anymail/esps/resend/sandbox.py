@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-import json
 from collections.abc import Callable
 from typing import Any
 
 from anymail.esps.kit.sandbox import (
+    BASE64,
     STRING,
     IdempotencyKeys,
     JSONSandbox,
@@ -24,6 +24,7 @@ from anymail.esps.kit.sandbox import (
     object_schema,
     rendered,
 )
+from anymail.esps.kit.values import from_json, json_object_of, texts_of
 from anymail.esps.resend.tracking import signature, signing_key
 from anymail.exceptions import AnymailInvalidAddress
 from anymail.wire import Request, Response
@@ -36,7 +37,7 @@ _TAG_WORD = {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,256}$"}
 _ATTACHMENT = {
     **object_schema(
         [],
-        content=STRING,
+        content=BASE64,
         filename={"type": "string", "minLength": 1},
         path={"type": "string", "pattern": "^https://"},
         content_type=STRING,
@@ -265,8 +266,8 @@ def _delivery(email: dict[str, Any], message_id: str, recipient: str) -> Sandbox
         html=rendered(email.get("html", ""), variables, _VARIABLE),
         headers=own,
         attachments=files_of(email.get("attachments"), "filename", "content_type", "content"),
-        metadata=json.loads(headers.get("X-Metadata", "{}")),
-        tags=json.loads(headers.get("X-Tags", "[]")),
+        metadata=json_object_of(headers.get("X-Metadata")),
+        tags=texts_of(from_json(headers.get("X-Tags"))),
         template=template.get("id"),
         extra={"variables": variables, "headers": headers, "tags": email.get("tags", [])},
     )

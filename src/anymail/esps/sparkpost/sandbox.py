@@ -10,6 +10,7 @@ from html import escape
 from typing import Any
 
 from anymail.esps.kit.sandbox import (
+    BASE64,
     STRING,
     JSONSandbox,
     Refusal,
@@ -39,7 +40,7 @@ _FILES = {
         "properties": {
             "name": {"type": "string", "maxLength": 255},
             "type": STRING,
-            "data": {"type": "string", "pattern": r"\A[A-Za-z0-9+/]*=*\Z"},
+            "data": BASE64,
         },
         "required": ["name", "type", "data"],
     },
@@ -49,6 +50,7 @@ _RECIPIENT = {
     "properties": {
         "address": {
             "anyOf": [
+                BASE64,
                 STRING,
                 {
                     "type": "object",
@@ -66,6 +68,7 @@ _RECIPIENT = {
 }
 _SENDER = {
     "anyOf": [
+        BASE64,
         STRING,
         {"type": "object", "properties": {"email": STRING, "name": STRING}, "required": ["email"]},
     ]

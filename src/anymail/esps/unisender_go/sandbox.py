@@ -296,7 +296,7 @@ def _check_files(message: dict[str, Any]) -> None:
 
 def _check_displayed(message: dict[str, Any]) -> None:
     """The rules of https://godocs.unisender.ru/cc-and-bcc."""
-    headers = {name.lower(): value for name, value in message.get("headers", {}).items()}
+    headers = {name.lower(): str(value) for name, value in message.get("headers", {}).items()}
     if "cc" in headers and not headers.get("to"):
         raise _refusal(1556, "headers['Cc'] needs a non-empty To.")
     addresses = {one["email"].lower() for one in message["recipients"]}
