@@ -16,7 +16,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.test import RequestFactory, override_settings
 
 from anymail.esps.amazon_ses.sandbox import AmazonSESSandbox
-from anymail.esps.kit.sandbox import Letter, SandboxESP
+from anymail.esps.kit.sandbox import SandboxDelivery, SandboxESP
 from anymail.esps.mailgun.sandbox import MailgunSandbox
 from anymail.esps.postmark.sandbox import PostmarkSandbox
 from anymail.esps.sendgrid.sandbox import SendGridSandbox, sign
@@ -75,8 +75,8 @@ def _cases() -> Iterator[tuple[str, View, Make, dict[str, Any], int]]:
     yield what, SendGridTrackingWebhookView.as_view(), partial(_batch, esp), esp.settings(_URL), _BATCH
 
 
-def _letter(esp: SandboxESP) -> Letter:
-    return Letter(
+def _delivery(esp: SandboxESP) -> SandboxDelivery:
+    return SandboxDelivery(
         recipient="ana@example.net",
         message_id=esp.new_id(),
         from_email="shop@example.com",
@@ -95,7 +95,7 @@ def _letter(esp: SandboxESP) -> Letter:
 
 
 def _one(esp: SandboxESP) -> Request:
-    return esp.event("delivered", _letter(esp), _URL)
+    return esp.event("delivered", _delivery(esp), _URL)
 
 
 def _batch(esp: SandboxESP) -> Request:

@@ -199,12 +199,12 @@ class Demo:
     def amiss(self, what: str, text: str) -> None:
         self.report.problems.append(f"{what.strip()}: {text}")
 
-    def person(self, name: str, fate: str = "") -> Person:
-        """Someone who got no mail before; the beginning of the address is the fate of all mail to it."""
+    def person(self, name: str, outcome: str = "") -> Person:
+        """Someone who got no mail before; the beginning of the address says what becomes of all mail to it."""
         from example.mail import Person
 
         self.people += 1
-        return Person(name, f"{fate or unidecoded(name.split()[0])}.{self.slug}.{self.people}@example.net")
+        return Person(name, f"{outcome or unidecoded(name.split()[0])}.{self.slug}.{self.people}@example.net")
 
     def run(self) -> Report:
         from anymail.signals import tracking
@@ -257,7 +257,7 @@ class Demo:
         forms = (invitation(self.supports, people, settings.MERGE_FIELD, without) for without in leave_out)
         fallback = [plain_invitation(self.supports, person) for person in people]
         if self.send_first(what, how, ([form] for form in forms if form), fallback):
-            self.check_letters(f"{what}, {how}", people)
+            self.check_deliveries(f"{what}, {how}", people)
 
     def receipt(self, what: str, how: str) -> None:
         from django.conf import settings
@@ -380,15 +380,14 @@ class Demo:
             self.screen.row(what, how, f"{self.screen.good(', '.join(f'{n} {w}' for w, n in words.items()))}, {shown}")
             for address in recipients:
                 one = status.recipients.get(address)
-                expected.update((one.message_id if one else None, address, kind) for kind in self.fate(address))
+                expected.update((one.message_id if one else None, address, kind) for kind in self.outcome(address))
         self.settle(f"{what}, {how}", expected)
 
-    def fate(self, address: str) -> Iterator[str]:
+    def outcome(self, address: str) -> Iterator[str]:
         """The events that must come of mail to this address."""
-        from anymail.sandbox.server import FATES
+        from anymail.sandbox.server import outcome
 
-        fate = next(fate for word, fate in FATES.items() if address.startswith(word))
-        return (kind for kind in fate if kind in self.server.sandbox.esp(self.slug).events)
+        return (kind for kind in outcome(address) if kind in self.server.sandbox.esp(self.slug).events)
 
     def settle(self, what: str, expected: Counter[Told]) -> None:
         """Wait for the events, show them, and compare them with what was expected."""
@@ -399,17 +398,17 @@ class Demo:
         for difference in differences(expected, Counter(told)):
             self.amiss(what, difference)
 
-    def check_letters(self, what: str, people: list[Person]) -> None:
-        """Each got a letter of their own, and with merge data their own name in it."""
-        letters = {one.recipient.lower(): one for _, one in self.server.sandbox.store.letters(self.slug)}
+    def check_deliveries(self, what: str, people: list[Person]) -> None:
+        """Each got a message of their own, and with merge data their own name in it."""
+        deliveries = {one.recipient.lower(): one for _, one in self.server.sandbox.store.deliveries(self.slug)}
         for person in people:
-            letter = letters.get(person.address)
-            if letter is None:
-                self.amiss(what, f"{person.address} got no letter")
-            elif any(other.address in f"{letter.to} {letter.cc}" for other in people if other is not person):
-                self.amiss(what, f"{person.address} sees the others: {letter.to}")
-            elif f"Dear {person.name}," not in letter.text and "Dear customer," not in letter.text:
-                self.amiss(what, f"the letter to {person.address} was not merged: {letter.text[:40]!r}")
+            delivery = deliveries.get(person.address)
+            if delivery is None:
+                self.amiss(what, f"{person.address} got no message")
+            elif any(other.address in f"{delivery.to} {delivery.cc}" for other in people if other is not person):
+                self.amiss(what, f"{person.address} sees the others: {delivery.to}")
+            elif f"Dear {person.name}," not in delivery.text and "Dear customer," not in delivery.text:
+                self.amiss(what, f"the message to {person.address} was not merged: {delivery.text[:40]!r}")
 
 
 def differences(expected: Counter[Told], told: Counter[Told]) -> Iterator[str]:

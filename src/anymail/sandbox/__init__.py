@@ -4,6 +4,6 @@
 it in a development project. ``sandbox_settings`` leads a project's mail to it.
 """
 
-from anymail.sandbox.server import FATES, Sandbox, SandboxServer, sandbox_esp, sandbox_settings
+from anymail.sandbox.server import OUTCOMES, Sandbox, SandboxServer, sandbox_esp, sandbox_settings
 
-__all__ = ["FATES", "Sandbox", "SandboxServer", "sandbox_esp", "sandbox_settings"]
+__all__ = ["OUTCOMES", "Sandbox", "SandboxServer", "sandbox_esp", "sandbox_settings"]

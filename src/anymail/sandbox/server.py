@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import queue
 import threading
+from base64 import b64encode
 from importlib import import_module
 from socketserver import ThreadingMixIn
 from types import TracebackType
@@ -14,21 +16,26 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from anymail.delivery.transport import PooledTransport
 from anymail.esps import REGISTRY
-from anymail.esps.kit.sandbox import Letter, SandboxESP
+from anymail.esps.kit.sandbox import SandboxDelivery, SandboxESP
 from anymail.exceptions import AnymailTransportError
 from anymail.sandbox.store import Store
 from anymail.wire import Headers, Request, Response
 
-__all__ = ["Sandbox", "SandboxServer", "sandbox_settings"]
+__all__ = ["OUTCOMES", "Sandbox", "SandboxServer", "sandbox_esp", "sandbox_settings"]
 
 logger = logging.getLogger("anymail.sandbox")
 
-#: What happens to a letter without being asked for, by the word with which its recipient's address begins.
-FATES: dict[str, tuple[str, ...]] = {
+#: The events of a delivery that happen by themselves, by the word with which the recipient's address begins.
+OUTCOMES: dict[str, tuple[str, ...]] = {
     "bounce": ("bounced",),
     "complain": ("delivered", "complained"),
     "": ("delivered", "opened", "clicked"),
 }
+
+
+def outcome(recipient: str) -> tuple[str, ...]:
+    """The kinds of event that happen by themselves to what is sent to this address."""
+    return next(kinds for word, kinds in OUTCOMES.items() if recipient.startswith(word))
 
 
 def sandbox_esp(slug: str) -> SandboxESP:
@@ -46,8 +53,8 @@ def sandbox_settings(url: str, *slugs: str) -> dict[str, Any]:
 
 
 class Sandbox:
-    """The sandbox without a server: ``answer`` takes calls. ``webhooks`` is the URL under which a project has
-    ``anymail.urls``, with ``user:password@`` if it wants basic auth; without it no event is told.
+    """The sandbox without a server: ``respond`` takes calls. ``webhooks`` is the URL under which a project has
+    ``anymail.urls``, with ``user:password@`` if it wants basic auth; without it no event is sent.
     """
 
     def __init__(self, webhooks: str | None = None, database: str = ":memory:") -> None:
@@ -56,8 +63,8 @@ class Sandbox:
         self._esps: dict[str, SandboxESP] = {}
         self._lock = threading.Lock()
         self._transport = PooledTransport(connect_timeout=5, read_timeout=30)
-        self._errands: queue.Queue[tuple[str, Letter, str] | None] = queue.Queue()
-        self._worker = threading.Thread(target=self._run_errands, name="anymail-sandbox-webhooks", daemon=True)
+        self._events: queue.Queue[tuple[str, SandboxDelivery, str] | None] = queue.Queue()
+        self._worker = threading.Thread(target=self._send_events, name="anymail-sandbox-webhooks", daemon=True)
         self._worker.start()
 
     def esp(self, slug: str) -> SandboxESP:
@@ -67,66 +74,59 @@ class Sandbox:
                 self._esps[slug] = sandbox_esp(slug)
             return self._esps[slug]
 
-    def answer(self, slug: str, request: Request, path: str) -> Response:
-        """Answer a call of that ESP's API, keep it, and let its letters meet their fates."""
+    def respond(self, slug: str, request: Request, path: str) -> Response:
+        """Respond to a call of that ESP's API, keep it, and send the events of its deliveries."""
         if slug not in REGISTRY:
             return Response(404, {"Content-Type": "text/plain"}, f"The sandbox knows no ESP {slug!r}.".encode())
         esp = self.esp(slug)
-        reply = esp.answer(request, path)
-        self.store.add(slug, request, reply.response, list(reply.letters))
-        for letter in reply.letters:
-            fate = next(fate for word, fate in FATES.items() if letter.recipient.startswith(word))
-            for kind in fate:
+        result = esp.respond(request, path)
+        self.store.add(slug, request, result.response, result.deliveries)
+        for delivery in result.deliveries:
+            for kind in outcome(delivery.recipient):
                 if kind in esp.events:
-                    self.happen(slug, kind, letter)
-        return reply.response
+                    self.send_event(slug, kind, delivery)
+        return result.response
 
-    def happen(self, slug: str, kind: str, letter: Letter) -> None:
-        """Tell the project's webhooks, soon and in another thread, that ``kind`` happened to ``letter``."""
+    def send_event(self, slug: str, kind: str, delivery: SandboxDelivery) -> None:
+        """Call the project's webhook, soon and in another thread, with an event of a delivery."""
         if self.webhooks:
-            self._errands.put((slug, letter, kind))
+            self._events.put((slug, delivery, kind))
 
     def wait(self) -> None:
-        """Wait until every event so far has been told."""
-        self._errands.join()
+        """Wait until every event so far has been sent."""
+        self._events.join()
 
     def close(self) -> None:
-        self._errands.put(None)
+        self._events.put(None)
         self._worker.join()
         self.store.close()
 
-    def _run_errands(self) -> None:
-        while errand := self._errands.get():
+    def _send_events(self) -> None:
+        while event := self._events.get():
             try:
-                self._tell(*errand)
+                self._call_webhook(*event)
             except Exception:
-                logger.exception("The sandbox could not tell of a %s event.", errand[2])
+                logger.exception("The sandbox could not send a %s event.", event[2])
             finally:
-                self._errands.task_done()
-        self._errands.task_done()
+                self._events.task_done()
+        self._events.task_done()
 
-    def _tell(self, slug: str, letter: Letter, kind: str) -> None:
+    def _call_webhook(self, slug: str, delivery: SandboxDelivery, kind: str) -> None:
         assert self.webhooks is not None
         parts = urlsplit(self.webhooks)
         plain = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
-        request = self.esp(slug).event(kind, letter, f"{plain.rstrip('/')}/{slug}/tracking/")
+        request = self.esp(slug).event(kind, delivery, f"{plain.rstrip('/')}/{slug}/tracking/")
         if parts.username:
-            request = _with_basic_auth(request, unquote(parts.username), unquote(parts.password or ""))
+            credentials = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+            basic = f"Basic {b64encode(credentials.encode()).decode()}"
+            request = dataclasses.replace(request, headers={**request.headers, "Authorization": basic})
         try:
             response = self._transport.send(request)
         except AnymailTransportError as error:
-            logger.warning("%s: the webhook %s did not answer: %s", slug, request.url, error)
+            logger.warning("%s: the webhook %s did not respond: %s", slug, request.url, error)
             return
         if not response.ok:
-            logger.warning("%s: the webhook %s answered %s to %s.", slug, request.url, response.status_code, kind)
-
-
-def _with_basic_auth(request: Request, user: str, password: str) -> Request:
-    from base64 import b64encode
-    from dataclasses import replace
-
-    token = b64encode(f"{user}:{password}".encode()).decode()
-    return replace(request, headers={**request.headers, "Authorization": f"Basic {token}"})
+            logger.warning("%s: the webhook %s responded %s to %s.", slug, request.url, response.status_code, kind)
 
 
 class _Server(ThreadingMixIn, WSGIServer):
@@ -178,9 +178,9 @@ class SandboxServer:
         headers["Content-Type"] = environ.get("CONTENT_TYPE", "")
         body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         request = Request(environ["REQUEST_METHOD"], f"{self.url}/{slug}/{rest}{query}", Headers(headers), body)
-        response = self.sandbox.answer(slug, request, f"/{rest}")
+        response = self.sandbox.respond(slug, request, f"/{rest}")
         start_response(
-            f"{response.status_code} {response.reason or 'Answer'}",
+            f"{response.status_code} {response.reason or 'Response'}",
             [("Content-Length", str(len(response.content))), *response.headers.items()],
         )
         return [response.content]

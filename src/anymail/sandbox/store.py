@@ -1,22 +1,23 @@
-"""What the sandbox keeps: the calls it got and the letters in them, in SQLite."""
+"""What the sandbox keeps: the calls it got and the deliveries in them, in SQLite."""
 
 from __future__ import annotations
 
 import json
 import sqlite3
 import threading
+from collections.abc import Iterable
 from typing import Any
 
-from anymail.esps.kit.sandbox import Letter
+from anymail.esps.kit.sandbox import SandboxDelivery
 from anymail.wire import Request, Response
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS calls (
     id INTEGER PRIMARY KEY, at TEXT DEFAULT CURRENT_TIMESTAMP, esp TEXT, method TEXT, url TEXT,
     request BLOB, status INTEGER, response BLOB);
-CREATE TABLE IF NOT EXISTS letters (
-    id INTEGER PRIMARY KEY, call INTEGER REFERENCES calls, esp TEXT, message_id TEXT, recipient TEXT, letter TEXT);
-CREATE INDEX IF NOT EXISTS letters_by_message ON letters (message_id, recipient);
+CREATE TABLE IF NOT EXISTS deliveries (
+    id INTEGER PRIMARY KEY, call INTEGER REFERENCES calls, esp TEXT, message_id TEXT, recipient TEXT, content TEXT);
+CREATE INDEX IF NOT EXISTS deliveries_by_message ON deliveries (message_id, recipient);
 """
 
 
@@ -28,26 +29,26 @@ class Store:
         self._database = sqlite3.connect(path, check_same_thread=False)
         self._database.executescript(_TABLES)
 
-    def add(self, esp: str, request: Request, response: Response, letters: list[Letter]) -> None:
+    def add(self, esp: str, request: Request, response: Response, deliveries: Iterable[SandboxDelivery]) -> None:
         with self._lock, self._database:
             call = self._database.execute(
                 "INSERT INTO calls (esp, method, url, request, status, response) VALUES (?, ?, ?, ?, ?, ?)",
                 (esp, request.method, request.url, bytes(request.body), response.status_code, response.content),
             ).lastrowid
             self._database.executemany(
-                "INSERT INTO letters (call, esp, message_id, recipient, letter) VALUES (?, ?, ?, ?, ?)",
-                [(call, esp, one.message_id, one.recipient, json.dumps(one.as_dict())) for one in letters],
+                "INSERT INTO deliveries (call, esp, message_id, recipient, content) VALUES (?, ?, ?, ?, ?)",
+                [(call, esp, each.message_id, each.recipient, json.dumps(each.as_dict())) for each in deliveries],
             )
 
-    def letters(self, esp: str | None = None, message_id: str | None = None) -> list[tuple[str, Letter]]:
-        """The letters kept, oldest first, each with its ESP's slug."""
+    def deliveries(self, esp: str | None = None, message_id: str | None = None) -> list[tuple[str, SandboxDelivery]]:
+        """The deliveries kept, oldest first, each with its ESP's slug."""
         with self._lock:
             rows = self._database.execute(
-                "SELECT esp, letter FROM letters WHERE esp = coalesce(?, esp) AND message_id = coalesce(?, message_id) "
-                "ORDER BY id",
+                "SELECT esp, content FROM deliveries "
+                "WHERE esp = coalesce(?, esp) AND message_id = coalesce(?, message_id) ORDER BY id",
                 (esp, message_id),
             ).fetchall()
-        return [(slug, Letter(**json.loads(letter))) for slug, letter in rows]
+        return [(slug, SandboxDelivery(**json.loads(content))) for slug, content in rows]
 
     def calls(self) -> list[dict[str, Any]]:
         """The calls kept, oldest first."""
@@ -57,7 +58,7 @@ class Store:
 
     def clear(self) -> None:
         with self._lock, self._database:
-            self._database.executescript("DELETE FROM letters; DELETE FROM calls;")
+            self._database.executescript("DELETE FROM deliveries; DELETE FROM calls;")
 
     def close(self) -> None:
         with self._lock:

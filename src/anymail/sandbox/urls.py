@@ -17,7 +17,7 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_GET
 
 from anymail.sandbox.server import Sandbox
-from anymail.wire import Request
+from anymail.wire import Headers, Request
 
 app_name = "anymail_sandbox"
 
@@ -37,19 +37,22 @@ def sandbox() -> Sandbox:
 @csrf_exempt
 def call(request: HttpRequest, slug: str, rest: str) -> HttpResponse:
     """Stand in for an ESP's API."""
-    asked = Request(str(request.method), request.build_absolute_uri(), dict(request.headers), request.body)
-    answer = sandbox().answer(slug, asked, f"/{rest}")
-    return HttpResponse(answer.content, status=answer.status_code, headers=dict(answer.headers))
+    # Read as a stream, to which Django's limits for forms do not apply.
+    received = Request(str(request.method), request.build_absolute_uri(), Headers(request.headers), request.read())
+    response = sandbox().respond(slug, received, f"/{rest}")
+    return HttpResponse(response.content, status=response.status_code, headers=dict(response.headers))
 
 
 @require_GET
-def letters(request: HttpRequest) -> JsonResponse:
+def deliveries(request: HttpRequest) -> JsonResponse:
     """What was received, oldest first, as JSON."""
-    kept = [{"esp": slug, **letter.as_dict()} for slug, letter in sandbox().store.letters(request.GET.get("esp"))]
-    return JsonResponse({"letters": kept})
+    kept = [
+        {"esp": slug, **delivery.as_dict()} for slug, delivery in sandbox().store.deliveries(request.GET.get("esp"))
+    ]
+    return JsonResponse({"deliveries": kept})
 
 
 urlpatterns = [
-    path("letters/", letters, name="letters"),
+    path("deliveries/", deliveries, name="deliveries"),
     path("<slug:slug>/<path:rest>", call, name="call"),
 ]

@@ -32,15 +32,15 @@ SEND, BULK = "/v2/email/outbound-emails", "/v2/email/outbound-bulk-emails"
 def ask(path: str, body: Any, headers: dict[str, str] | None = None) -> Any:
     encoded = body if isinstance(body, bytes) else json.dumps(body).encode()
     request = Request("POST", f"{URL}{path}", {"Content-Type": "application/json", **(headers or {})}, encoded)
-    return SANDBOX.answer(SES.aws.sign(request, "ses", REGION), path)
+    return SANDBOX.respond(SES.aws.sign(request, "ses", REGION), path)
 
 
 @pytest.mark.parametrize("attributes", MAILS.values(), ids=MAILS.keys())
 def test_takes_every_request_that_we_make(attributes: dict[str, Any]) -> None:
     request = request_of(SES.deliver(mail(**attributes)))
-    reply = SANDBOX.answer(request, request.url.removeprefix(URL))
-    assert reply.response.status_code == 200, reply.response.text
-    assert reply.letters
+    result = SANDBOX.respond(request, request.url.removeprefix(URL))
+    assert result.response.status_code == 200, result.response.text
+    assert result.deliveries
 
 
 def raw(text: str) -> dict[str, Any]:
@@ -90,6 +90,7 @@ REFUSED: dict[str, tuple[str, Any, int, str]] = {
         400,
         "BadRequestException",
     ),
+    "over 50 entries": (BULK, templated(*[entry()] * 51), 400, "BadRequestException"),
     "content in bulk": (BULK, {**BASE, "BulkEmailEntries": [entry()]}, 400, "BadRequestException"),
     "another operation": ("/v2/email/templates", {}, 404, "UnknownOperationException"),
 }
@@ -97,9 +98,15 @@ REFUSED: dict[str, tuple[str, Any, int, str]] = {
 
 @pytest.mark.parametrize(("path", "body", "status", "name"), REFUSED.values(), ids=REFUSED.keys())
 def test_refuses(path: str, body: Any, status: int, name: str) -> None:
-    reply = ask(path, body)
-    assert (reply.response.status_code, reply.response.headers["x-amzn-errortype"]) == (status, name)
-    assert not reply.letters
+    result = ask(path, body)
+    assert (result.response.status_code, result.response.headers["x-amzn-errortype"]) == (status, name)
+    assert not result.deliveries
+
+
+@pytest.mark.parametrize("entries", [25, 26, 50])
+def test_takes_50_destinations_in_bulk(entries: int) -> None:
+    result = ask(BULK, templated(*[entry()] * entries))
+    assert (result.response.status_code, len(result.deliveries)) == (200, entries)
 
 
 GOOD = request_of(SES.deliver(mail()))
@@ -132,20 +139,24 @@ UNSIGNED: dict[str, tuple[Request, str]] = {
 
 @pytest.mark.parametrize(("request_", "name"), UNSIGNED.values(), ids=UNSIGNED.keys())
 def test_refuses_wrong_signatures(request_: Request, name: str) -> None:
-    response = SANDBOX.answer(request_, SEND).response
+    response = SANDBOX.respond(request_, SEND).response
     assert response.headers["x-amzn-errortype"] == name
     assert CREDENTIALS.secret_key not in response.text
 
 
-def test_letters() -> None:
+def test_deliveries() -> None:
     attributes = {**RICH, "merge_metadata": {"ana@example.net": {"n": 1}}}
-    [letter, *others] = SANDBOX.answer(request_of(SES.deliver(mail(**attributes))), SEND).letters
-    assert [letter.recipient, *(one.recipient for one in others)] == [
+    [delivery, *others] = SANDBOX.respond(request_of(SES.deliver(mail(**attributes))), SEND).deliveries
+    assert [delivery.recipient, *(one.recipient for one in others)] == [
         "ana@example.net", "team@example.org", "archive@example.org"
     ]  # fmt: skip
-    assert (letter.subject, letter.text.strip(), letter.cc) == ("Rechnung für A-1042", "Grüße", "team@example.org")
-    assert letter.metadata == {"order_id": "A-1042", "tier": "für dich", "n": 1}
-    assert letter.tags == ["receipt", "grün"]
+    assert (delivery.subject, delivery.text.strip(), delivery.cc) == (
+        "Rechnung für A-1042",
+        "Grüße",
+        "team@example.org",
+    )
+    assert delivery.metadata == {"order_id": "A-1042", "tier": "für dich", "n": 1}
+    assert delivery.tags == ["receipt", "grün"]
 
 
 def test_templates_are_rendered() -> None:
@@ -156,15 +167,15 @@ def test_templates_are_rendered() -> None:
         merge_global_data={"shop": "Example"},
         merge_data={"ana@example.net": {"name": "Ana"}},
     )
-    reply = SANDBOX.answer(request_of(SES.deliver(one)), BULK)
-    assert [result["Status"] for result in reply.response.json()["BulkEmailEntryResults"]] == ["SUCCESS"] * 2
-    [letter] = reply.letters
-    assert (letter.recipient, letter.subject, letter.html) == ("ana@example.net", "Hi Ana", "<p>Example")
+    result = SANDBOX.respond(request_of(SES.deliver(one)), BULK)
+    assert [result["Status"] for result in result.response.json()["BulkEmailEntryResults"]] == ["SUCCESS"] * 2
+    [delivery] = result.deliveries
+    assert (delivery.recipient, delivery.subject, delivery.html) == ("ana@example.net", "Hi Ana", "<p>Example")
 
 
 def test_a_suppressed_address_is_accepted_and_gets_nothing() -> None:
-    reply = SANDBOX.answer(request_of(SES.deliver(mail(to=["suppressed@example.com"]))), SEND)
-    assert (reply.response.status_code, list(reply.letters)) == (200, [])
+    result = SANDBOX.respond(request_of(SES.deliver(mail(to=["suppressed@example.com"]))), SEND)
+    assert (result.response.status_code, list(result.deliveries)) == (200, [])
 
 
 KINDS = {
@@ -180,16 +191,16 @@ KINDS = {
 def test_events(client: Client, events: list[Any], kind: str, fields: dict[str, str]) -> None:
     assert kind in SANDBOX.events
     attributes = {"metadata": {"order": "1"}, "tags": ["a", "b"]}
-    reply = SANDBOX.answer(request_of(SES.deliver(mail(**attributes))), SEND)
-    [letter] = reply.letters
-    request = SANDBOX.event(kind, letter, "/anymail/amazon_ses/tracking/")
+    result = SANDBOX.respond(request_of(SES.deliver(mail(**attributes))), SEND)
+    [delivery] = result.deliveries
+    request = SANDBOX.event(kind, delivery, "/anymail/amazon_ses/tracking/")
     headers = dict(request.headers)
     content_type = headers.pop("Content-Type")
     with override_settings(ANYMAIL=SANDBOX.settings(URL)):
         assert Call(request.url, bytes(request.body), headers, content_type).post(client).status_code == 200
     [event] = events
     assert (event.event_type, event.recipient) == (kind, "ana@example.net")
-    assert event.message_id == reply.response.json()["MessageId"]
+    assert event.message_id == result.response.json()["MessageId"]
     assert (event.metadata, event.tags) == ({"order": "1"}, ["a", "b"])
     assert {name: getattr(event, name) for name in fields} == fields
 

@@ -10,7 +10,7 @@ from django.test import Client, override_settings
 
 from anymail.esps.brevo.sandbox import API_KEY, BrevoSandbox
 from anymail.esps.brevo.sending import Brevo
-from anymail.esps.kit.sandbox import Letter
+from anymail.esps.kit.sandbox import SandboxDelivery
 from anymail.wire import Request
 from esps.brevo.test_sending import REQUESTS, made
 from support import Call, make_esp, request_of
@@ -21,34 +21,34 @@ URL = "http://sandbox/smtp/email"
 
 def ask(body: Any, key: str = API_KEY, sandbox: BrevoSandbox | None = None) -> Any:
     request = Request.post(URL, headers={"api-key": key}, json=body)
-    return (sandbox or BrevoSandbox()).answer(request, "/smtp/email")
+    return (sandbox or BrevoSandbox()).respond(request, "/smtp/email")
 
 
 # What Brevo refuses, though we can express it.
-BREVO_CHECKS = {"no to", "text only", "attachment without a name", "template with a word for an id"}
+BREVO_CHECKS = {"no to", "attachment without a name", "template with a word for an id"}
 
 
 @pytest.mark.parametrize("name", [name for name in REQUESTS if name not in BREVO_CHECKS])
 def test_takes_every_request_that_we_make(name: str) -> None:
-    reply = BrevoSandbox().answer(request_of(BREVO.deliver(made(**REQUESTS[name][0]))), "/smtp/email")
-    assert reply.response.status_code == 201, reply.response.text
-    assert bool(reply.letters) is (name != "esp_extra")
+    result = BrevoSandbox().respond(request_of(BREVO.deliver(made(**REQUESTS[name][0]))), "/smtp/email")
+    assert result.response.status_code == 201, result.response.text
+    assert bool(result.deliveries) is (name != "esp_extra")
 
 
 @pytest.mark.parametrize("name", sorted(BREVO_CHECKS))
 def test_refuses_what_brevo_checks_itself(name: str) -> None:
-    reply = BrevoSandbox().answer(request_of(BREVO.deliver(made(**REQUESTS[name][0]))), "/smtp/email")
-    assert reply.response.status_code == 400
+    result = BrevoSandbox().respond(request_of(BREVO.deliver(made(**REQUESTS[name][0]))), "/smtp/email")
+    assert result.response.status_code == 400
 
 
 def test_takes_several_messages_in_one_call() -> None:
     mails = [made(), made(to=["bo@example.org"], subject="Two")]
-    reply = BrevoSandbox().answer(request_of(BREVO.deliver_many(mails)), "/smtp/email")
-    assert [(one.recipient, one.subject) for one in reply.letters] == [
+    result = BrevoSandbox().respond(request_of(BREVO.deliver_many(mails)), "/smtp/email")
+    assert [(one.recipient, one.subject) for one in result.deliveries] == [
         ("ana@example.net", "Hi"),
         ("bo@example.org", "Two"),
     ]
-    assert [one.message_id for one in reply.letters] == reply.response.json()["messageIds"]
+    assert [one.message_id for one in result.deliveries] == result.response.json()["messageIds"]
 
 
 ANA = {"email": "ana@example.net"}
@@ -61,7 +61,8 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "wrong type": ({**GOOD, "tags": "a"}, "invalid_parameter"),
     "not an object": ([GOOD], "invalid_parameter"),
     "no sender": ({key: value for key, value in GOOD.items() if key != "sender"}, "missing_parameter"),
-    "no html": ({key: value for key, value in GOOD.items() if key != "htmlContent"}, "missing_parameter"),
+    "no content": ({key: value for key, value in GOOD.items() if key != "htmlContent"}, "missing_parameter"),
+    "consent in words": ({**GOOD, "to": [{**ANA, "contactPixelTrackingConsent": "yes"}]}, "invalid_parameter"),
     "nobody": ({key: value for key, value in GOOD.items() if key != "to"}, "missing_parameter"),
     "empty to": ({**GOOD, "to": []}, "invalid_parameter"),
     "bad address": ({**GOOD, "to": [{"email": "ana"}]}, "invalid_parameter"),
@@ -91,12 +92,21 @@ REFUSED: dict[str, tuple[Any, str]] = {
 
 @pytest.mark.parametrize(("body", "code"), REFUSED.values(), ids=REFUSED.keys())
 def test_refuses(body: Any, code: str) -> None:
-    reply = ask(body)
-    assert (reply.response.status_code, reply.response.json()["code"]) == (400, code)
-    assert not reply.letters
+    result = ask(body)
+    assert (result.response.status_code, result.response.json()["code"]) == (400, code)
+    assert not result.deliveries
 
 
-@pytest.mark.parametrize("body", [GOOD, BATCH])
+TAKEN: dict[str, Any] = {
+    "html": GOOD,
+    "text only": {**{key: value for key, value in GOOD.items() if key != "htmlContent"}, "textContent": "Hello"},
+    "versions": BATCH,
+    "the longest name": {**GOOD, "to": [{**ANA, "name": "a" * 70}]},
+    "consent to tracking": {**GOOD, "to": [{**ANA, "contactPixelTrackingConsent": False}]},
+}
+
+
+@pytest.mark.parametrize("body", TAKEN.values(), ids=TAKEN.keys())
 def test_takes(body: Any) -> None:
     assert ask(body).response.status_code == 201
 
@@ -108,11 +118,11 @@ def test_refuses_a_wrong_key() -> None:
 
 def test_refuses_what_is_not_json() -> None:
     request = Request("POST", URL, {"api-key": API_KEY}, b"{")
-    assert BrevoSandbox().answer(request, "/smtp/email").response.status_code == 400
+    assert BrevoSandbox().respond(request, "/smtp/email").response.status_code == 400
 
 
 def test_knows_no_other_call() -> None:
-    response = BrevoSandbox().answer(Request("GET", URL), "/smtp/email").response
+    response = BrevoSandbox().respond(Request("GET", URL), "/smtp/email").response
     assert (response.status_code, response.json()["code"]) == (404, "document_not_found")
 
 
@@ -130,19 +140,19 @@ def test_a_repeat_is_taken_as_sent() -> None:
     sandbox = BrevoSandbox()
     flow = BREVO.deliver(made())
     request = next(flow)
-    sandbox.answer(request, "/smtp/email")
+    sandbox.respond(request, "/smtp/email")
     with pytest.raises(StopIteration) as finished:
-        flow.send(sandbox.answer(request, "/smtp/email").response)
+        flow.send(sandbox.respond(request, "/smtp/email").response)
     assert finished.value.value == {"ana@example.net": (None, "queued")}
 
 
-def test_whom_brevo_blocks_gets_no_letter() -> None:
-    reply = ask({**GOOD, "to": [ANA, {"email": "suppressed@example.com"}]})
-    assert reply.response.status_code == 201
-    assert [letter.recipient for letter in reply.letters] == ["ana@example.net"]
+def test_whom_brevo_blocks_gets_no_delivery() -> None:
+    result = ask({**GOOD, "to": [ANA, {"email": "suppressed@example.com"}]})
+    assert result.response.status_code == 201
+    assert [delivery.recipient for delivery in result.deliveries] == ["ana@example.net"]
 
 
-def test_letters_are_personal() -> None:
+def test_deliveries_are_personal() -> None:
     body = {
         **BATCH,
         "subject": "Hi {{params.name}} of {{ params.shop }}",
@@ -154,14 +164,18 @@ def test_letters_are_personal() -> None:
             {"to": [{"email": "bo@example.org", "name": "Bo"}], "cc": [ANA], "replyTo": {"email": "r@example.com"}},
         ],
     }
-    letters = ask(body).letters
-    assert [(one.recipient, one.to, one.subject, one.metadata) for one in letters] == [
+    deliveries = ask(body).deliveries
+    assert [(one.recipient, one.to, one.subject, one.metadata) for one in deliveries] == [
         ("ana@example.net", "ana@example.net", "Hi Ana of Harbor", {"n": 2}),
         ("bo@example.org", "Bo <bo@example.org>", "Hi you of Harbor", {"n": 1}),
         ("ana@example.net", "Bo <bo@example.org>", "Hi you of Harbor", {"n": 1}),
     ]
-    assert letters[0].message_id != letters[1].message_id == letters[2].message_id
-    assert (letters[1].reply_to, letters[1].headers["X-Shop"], letters[1].tags) == ("r@example.com", "7", ["a"])
+    assert deliveries[0].message_id != deliveries[1].message_id == deliveries[2].message_id
+    assert (deliveries[1].reply_to, deliveries[1].headers["X-Shop"], deliveries[1].tags) == (
+        "r@example.com",
+        "7",
+        ["a"],
+    )
 
 
 # The kinds of event, and what they become.
@@ -179,15 +193,15 @@ def test_events(client: Client, events: list[Any], kind: str) -> None:
     now = dt.datetime(2026, 3, 4, 9, 15, 31, 120_000, tzinfo=dt.UTC)
     sandbox = BrevoSandbox(lambda: now)
     body = {**GOOD, "templateId": 22, "tags": ["a", "b"], "headers": {"X-Mailin-custom": '{"n": 1}'}}
-    [letter] = ask(body, sandbox=sandbox).letters
-    request = sandbox.event(kind, letter, "/anymail/brevo/tracking/")
+    [delivery] = ask(body, sandbox=sandbox).deliveries
+    request = sandbox.event(kind, delivery, "/anymail/brevo/tracking/")
     headers = {**request.headers, "Authorization": "Basic dXNlcjpwYXNz"}
     with override_settings(ANYMAIL={**sandbox.settings("http://sandbox/"), "WEBHOOK_SECRET": "user:pass"}):
         assert Call(request.url, bytes(request.body), headers).post(client).status_code == 200
     [got] = events
     expected = {
         "recipient": "ana@example.net",
-        "message_id": letter.message_id,
+        "message_id": delivery.message_id,
         "timestamp": now,
         "metadata": {"n": 1},
         "tags": ["a", "b"],
@@ -196,9 +210,9 @@ def test_events(client: Client, events: list[Any], kind: str) -> None:
     assert {name: getattr(got, name) for name in expected} == expected
 
 
-def test_an_event_of_a_plain_letter(client: Client, events: list[Any]) -> None:
-    letter = Letter(recipient="ana@example.net", message_id="<1@x>")
-    request = BrevoSandbox().event("delivered", letter, "/anymail/brevo/tracking/")
+def test_an_event_of_a_plain_delivery(client: Client, events: list[Any]) -> None:
+    delivery = SandboxDelivery(recipient="ana@example.net", message_id="<1@x>")
+    request = BrevoSandbox().event("delivered", delivery, "/anymail/brevo/tracking/")
     with override_settings(ANYMAIL={"WEBHOOK_SECRET": "user:pass"}):
         Call(request.url, bytes(request.body), {"Authorization": "Basic dXNlcjpwYXNz"}).post(client)
     [got] = events

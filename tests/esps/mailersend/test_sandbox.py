@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.test import Client, override_settings
 
-from anymail.esps.kit.sandbox import Letter
+from anymail.esps.kit.sandbox import SandboxDelivery
 from anymail.esps.mailersend.sandbox import API_TOKEN, MailerSendSandbox
 from anymail.esps.mailersend.sending import MailerSend
 from anymail.wire import Request
@@ -24,7 +24,7 @@ BULK = make_esp(MailerSend, **OPTIONS, batch_send_mode="use-bulk-email")
 
 
 def take(request: Request) -> Any:
-    return SANDBOX.answer(request, request.url.removeprefix("http://sandbox/mailersend"))
+    return SANDBOX.respond(request, request.url.removeprefix("http://sandbox/mailersend"))
 
 
 def ask(path: str, body: Any, token: str = API_TOKEN) -> Any:
@@ -41,9 +41,9 @@ REFUSED_REQUESTS = {"esp_extra", "no subject", "attachment of an unknown type"}
 @pytest.mark.parametrize("name", [name for name in REQUESTS if name not in REFUSED_REQUESTS])
 def test_takes_every_request_that_we_make(name: str) -> None:
     attributes, _, _ = REQUESTS[name]
-    reply = take(request_of(MAILERSEND.deliver(mail(**attributes))))
-    assert reply.response.status_code == 202, reply.response.text
-    assert reply.letters
+    result = take(request_of(MAILERSEND.deliver(mail(**attributes))))
+    assert result.response.status_code == 202, result.response.text
+    assert result.deliveries
 
 
 GOOD: dict[str, Any] = {
@@ -100,39 +100,39 @@ REFUSED: dict[str, tuple[Any, str, str]] = {
 
 @pytest.mark.parametrize(("body", "field", "words"), REFUSED.values(), ids=REFUSED.keys())
 def test_refuses(body: Any, field: str, words: str) -> None:
-    reply = ask("email", body)
-    assert reply.response.status_code == 422
-    [(named, [text])] = reply.response.json()["errors"].items()
+    result = ask("email", body)
+    assert result.response.status_code == 422
+    [(named, [text])] = result.response.json()["errors"].items()
     assert named == field
     assert words in text
-    assert reply.response.json()["message"] == text
-    assert not reply.letters
+    assert result.response.json()["message"] == text
+    assert not result.deliveries
 
 
 def test_refuses_a_wrong_token() -> None:
-    reply = ask("email", GOOD, token="wrong")
-    assert (reply.response.status_code, reply.response.json()) == (401, {"message": "Unauthenticated."})
+    result = ask("email", GOOD, token="wrong")
+    assert (result.response.status_code, result.response.json()) == (401, {"message": "Unauthenticated."})
 
 
 @pytest.mark.parametrize(("body", "code"), [(GOOD, "MS42230"), ([1], "MS42230"), ([GOOD] * 501, "MS42229")])
 def test_refuses_a_bulk_email(body: Any, code: str) -> None:
-    reply = ask("bulk-email", body)
-    assert (reply.response.status_code, code in reply.response.text) == (422, True)
-    assert not reply.letters
+    result = ask("bulk-email", body)
+    assert (result.response.status_code, code in result.response.text) == (422, True)
+    assert not result.deliveries
 
 
 @pytest.mark.parametrize(("content_type", "body"), [("application/json", b"{"), ("text/plain", b"{}")])
 def test_refuses_what_is_not_json(content_type: str, body: bytes) -> None:
     headers = {"Authorization": f"Bearer {API_TOKEN}", "Content-Type": content_type}
-    reply = take(Request("POST", "http://sandbox/mailersend/v1/email", headers, body))
-    assert (reply.response.status_code, "MS42227" in reply.response.text) == (422, True)
+    result = take(Request("POST", "http://sandbox/mailersend/v1/email", headers, body))
+    assert (result.response.status_code, "MS42227" in result.response.text) == (422, True)
 
 
 def test_knows_no_other_path() -> None:
     assert ask("emails", GOOD).response.status_code == 404
 
 
-def test_each_gets_a_letter_of_their_own() -> None:
+def test_each_gets_a_delivery_of_their_own() -> None:
     request = request_of(
         BULK.deliver(
             mail(
@@ -148,7 +148,7 @@ def test_each_gets_a_letter_of_their_own() -> None:
             )
         )
     )
-    ana, bo = take(request).letters
+    ana, bo = take(request).deliveries
     assert (ana.recipient, ana.subject, ana.text, ana.html) == ("ana@example.net", "Hi Ana", "Ana: Shop", "<p>Ana")
     assert (bo.recipient, bo.subject, bo.text, bo.html) == ("bo@example.org", "Hi ", ": Shop", "<p>")
     assert (ana.to, bo.to) == ("Ana <ana@example.net>", "bo@example.org")
@@ -170,20 +170,22 @@ def test_each_gets_a_letter_of_their_own() -> None:
 )
 def test_suppressed(attributes: dict[str, Any], expected: dict[str, str]) -> None:
     one = mail(**attributes)
-    reply = take(request_of(BULK.deliver(one)))
-    _, recipients = drive(BULK.deliver(one), reply.response)
+    result = take(request_of(BULK.deliver(one)))
+    _, recipients = drive(BULK.deliver(one), result.response)
     assert {email: status for email, (status, _) in statuses(recipients).items()} == expected
-    assert [letter.recipient for letter in reply.letters] == [e for e, status in expected.items() if status == "queued"]
+    assert [delivery.recipient for delivery in result.deliveries] == [
+        e for e, status in expected.items() if status == "queued"
+    ]
 
 
 def test_a_bulk_email_tells_later_what_was_wrong() -> None:
     wrong = {**GOOD, "to": [{"email": "x"}]}
-    reply = ask("bulk-email", [GOOD, wrong, {**GOOD, "to": [{"email": "suppressed@example.com"}]}])
-    [letter] = reply.letters
-    path = f"/v1/bulk-email/{reply.response.json()['bulk_email_id']}"
+    result = ask("bulk-email", [GOOD, wrong, {**GOOD, "to": [{"email": "suppressed@example.com"}]}])
+    [delivery] = result.deliveries
+    path = f"/v1/bulk-email/{result.response.json()['bulk_email_id']}"
     headers = {"Authorization": f"Bearer {API_TOKEN}"}
     status = take(Request.get(f"http://sandbox/mailersend{path}", headers=headers)).response.json()["data"]
-    assert status["messages_id"] == [letter.message_id]
+    assert status["messages_id"] == [delivery.message_id]
     assert list(status["validation_errors"]) == ["message.1"]
     assert (status["total_recipients_count"], status["suppressed_recipients_count"]) == (2, 1)
     assert take(Request.get("http://sandbox/mailersend/v1/bulk-email/0", headers=headers)).response.status_code == 404
@@ -202,12 +204,12 @@ EVENTS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize(("kind", "expected"), EVENTS.items(), ids=EVENTS.keys())
 @override_settings(ANYMAIL=SETTINGS)
 def test_events(client: Client, events: list[Any], kind: str, expected: dict[str, Any]) -> None:
-    letter: Letter = ask("email", {**GOOD, "tags": ["a"]}).letters[0]
-    request = SANDBOX.event(kind, letter, "http://project/anymail/mailersend/tracking/")
+    delivery: SandboxDelivery = ask("email", {**GOOD, "tags": ["a"]}).deliveries[0]
+    request = SANDBOX.event(kind, delivery, "http://project/anymail/mailersend/tracking/")
     headers = {"Signature": request.headers["Signature"]}
     assert Call("/anymail/mailersend/tracking/", bytes(request.body), headers).post(client).status_code == 200
     [event] = events
-    common = {"message_id": letter.message_id, "recipient": "ana@example.net", "timestamp": NOW, "tags": ["a"]}
+    common = {"message_id": delivery.message_id, "recipient": "ana@example.net", "timestamp": NOW, "tags": ["a"]}
     for name, value in {**common, **expected}.items():
         assert getattr(event, name) == value
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.test import Client, override_settings
 
-from anymail.esps.kit.sandbox import Letter
+from anymail.esps.kit.sandbox import SandboxDelivery
 from anymail.esps.mailgun.sandbox import API_KEY, MailgunSandbox
 from anymail.esps.mailgun.sending import Mailgun
 from anymail.exceptions import AnymailAPIError
@@ -26,7 +26,7 @@ BASIC_AUTH = "Basic YXBpOmtleS1zYW5kYm94LW1haWxndW4="
 
 
 def answered(request: Request) -> Any:
-    return SANDBOX.answer(request, request.url.removeprefix("http://sandbox/mailgun"))
+    return SANDBOX.respond(request, request.url.removeprefix("http://sandbox/mailgun"))
 
 
 # Mailgun refuses a message without "to".
@@ -37,35 +37,40 @@ TAKEN = {name: attributes for name, (attributes, _) in REQUESTS.items() if name 
 def test_takes_every_request_that_we_make(attributes: dict[str, Any]) -> None:
     one = mail(**attributes)
     request = request_of(MAILGUN.deliver(one))
-    reply = answered(request)
-    assert reply.response.status_code == 200, reply.response.text
-    assert {letter.recipient for letter in reply.letters} == {address.addr_spec for address in one.recipients}
-    _, recipients = drive(MAILGUN.deliver(one), reply.response)
+    result = answered(request)
+    assert result.response.status_code == 200, result.response.text
+    assert {delivery.recipient for delivery in result.deliveries} == {address.addr_spec for address in one.recipients}
+    _, recipients = drive(MAILGUN.deliver(one), result.response)
     assert {status for status, _ in statuses(recipients).values()} == {"queued"}
-    for letter in reply.letters:
-        assert letter.message_id == reply.response.json()["id"]
-        assert json.loads(json.dumps(letter.as_dict()))["recipient"] == letter.recipient
+    for delivery in result.deliveries:
+        assert delivery.message_id == result.response.json()["id"]
+        assert json.loads(json.dumps(delivery.as_dict()))["recipient"] == delivery.recipient
 
 
-def test_a_letter() -> None:
-    reply = answered(request_of(MAILGUN.deliver(outgoing_mail(rich_message()))))
-    letter = reply.letters[0]
-    assert [one.recipient for one in reply.letters] == [
+@pytest.mark.parametrize("value", ["yes", "no", "true", "false", "htmlonly"])
+def test_takes_each_place_of_the_pixel(value: str) -> None:
+    assert ask({**GOOD, "o:tracking-pixel-location-top": value}).response.status_code == 200
+
+
+def test_a_delivery() -> None:
+    result = answered(request_of(MAILGUN.deliver(outgoing_mail(rich_message()))))
+    delivery = result.deliveries[0]
+    assert [one.recipient for one in result.deliveries] == [
         "alice@example.net", "bob@example.org", "ops@example.com", "audit@example.com",
     ]  # fmt: skip
-    assert letter.to == "Alice Example <alice@example.net>, bob@example.org"
-    assert (letter.cc, letter.reply_to) == (
+    assert delivery.to == "Alice Example <alice@example.net>, bob@example.org"
+    assert (delivery.cc, delivery.reply_to) == (
         '"Ops, Team" <ops@example.com>',
         "Help <help@example.com>, help2@example.com",
     )
-    assert (letter.metadata, letter.tags) == ({"order_id": "1042", "user": "u-77"}, ["receipt", "orders"])
-    assert letter.attachments == [
+    assert (delivery.metadata, delivery.tags) == ({"order_id": "1042", "user": "u-77"}, ["receipt", "orders"])
+    assert delivery.attachments == [
         ("café.txt", 'text/plain; charset="utf-8"', 6),
         ("logo-1@example.com", "image/png", 8),
     ]
 
 
-def test_letters_of_a_batch() -> None:
+def test_deliveries_of_a_batch() -> None:
     one = mail(
         to=[ANA, BO],
         cc=["team@example.org"],
@@ -76,23 +81,23 @@ def test_letters_of_a_batch() -> None:
         merge_metadata={BO: {"order": 2}},
         merge_headers={BO: {"X-Bo": "1"}},
     )
-    letters = answered(request_of(MAILGUN.deliver(one))).letters
-    assert [(letter.recipient, letter.to, letter.subject) for letter in letters] == [
+    deliveries = answered(request_of(MAILGUN.deliver(one))).deliveries
+    assert [(delivery.recipient, delivery.to, delivery.subject) for delivery in deliveries] == [
         (ANA, ANA, "Hi Ana"), ("team@example.org", ANA, "Hi Ana"),
         (BO, BO, "Hi you"), ("team@example.org", BO, "Hi you"),
     ]  # fmt: skip
-    assert {letter.text for letter in letters} == {"Example %recipient.none%"}
-    assert [letter.metadata for letter in letters[::2]] == [{"order": ""}, {"order": "2"}]
-    assert [letter.headers for letter in letters[::2]] == [{"X-Bo": ""}, {"X-Bo": "1"}]
+    assert {delivery.text for delivery in deliveries} == {"Example %recipient.none%"}
+    assert [delivery.metadata for delivery in deliveries[::2]] == [{"order": ""}, {"order": "2"}]
+    assert [delivery.headers for delivery in deliveries[::2]] == [{"X-Bo": ""}, {"X-Bo": "1"}]
 
 
 def test_what_a_template_is_given() -> None:
-    reply = answered(request_of(MAILGUN.deliver(mail(**REQUESTS["batch with template"][0]))))
-    assert [letter.extra["variables"] for letter in reply.letters] == [
+    result = answered(request_of(MAILGUN.deliver(mail(**REQUESTS["batch with template"][0]))))
+    assert [delivery.extra["variables"] for delivery in result.deliveries] == [
         {"items": [{"n": 1}], "job": "nightly", "order": "1", "name": "Ana", "shop": "Example"},
         {"items": [{"n": 1}], "job": "nightly", "order": "", "name": "", "shop": "Example"},
     ]
-    assert {letter.template for letter in reply.letters} == {"order-shipped"}
+    assert {delivery.template for delivery in result.deliveries} == {"order-shipped"}
 
 
 GOOD = {"from": "shop@example.com", "to": "ana@example.net", "subject": "Hi", "text": "Hello"}
@@ -105,6 +110,8 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "field twice": ({"subject": ["a", "b"]}, "'subject'"),
     "not yes or no": ({"o:tracking-opens": "on"}, "'o:tracking-opens'"),
     "header name": ({"h:X Shop": "x"}, "'h:X Shop'"),
+    "html beside a template": ({"html": "x", "template": "x"}, "Only one parameters 'html' or 'template' is allowed."),
+    "pixel's place": ({"o:tracking-pixel-location-top": "textonly"}, "'o:tracking-pixel-location-top'"),
     "tag": ({"o:tag": ["a", "é"]}, "'o:tag'"),
     "time": ({"o:deliverytime": "2026-03-14T12:00:00Z"}, "'o:deliverytime'"),
     "bad address": ({"to": "ana"}, "'to' parameter is not a valid address"),
@@ -138,30 +145,30 @@ def test_takes_a_good_message() -> None:
 
 @pytest.mark.parametrize(("fields", "words"), REFUSED.values(), ids=REFUSED.keys())
 def test_refuses(fields: dict[str, Any], words: str) -> None:
-    reply = ask({**GOOD, **fields})
-    assert reply.response.status_code == 400
-    assert words in reply.response.json()["message"]
-    assert not reply.letters
+    result = ask({**GOOD, **fields})
+    assert result.response.status_code == 400
+    assert words in result.response.json()["message"]
+    assert not result.deliveries
     with pytest.raises(AnymailAPIError) as raised:
-        drive(MAILGUN.deliver(mail()), reply.response)
+        drive(MAILGUN.deliver(mail()), result.response)
     assert (raised.value.sent, raised.value.category) == (False, "invalid")
 
 
 def test_refuses_a_wrong_key() -> None:
-    reply = ask(GOOD, auth="Basic YXBpOmtleQ==")
-    assert (reply.response.status_code, reply.response.text) == (401, "Forbidden")
+    result = ask(GOOD, auth="Basic YXBpOmtleQ==")
+    assert (result.response.status_code, result.response.text) == (401, "Forbidden")
     assert API_KEY not in BASIC_AUTH
 
 
 def test_refuses_what_is_no_form() -> None:
     url = "http://sandbox/mailgun/v3/mg.example.com/messages"
-    reply = answered(Request.post(url, headers={"Authorization": BASIC_AUTH}, json=GOOD))
-    assert reply.response.status_code == 400
+    result = answered(Request.post(url, headers={"Authorization": BASIC_AUTH}, json=GOOD))
+    assert result.response.status_code == 400
 
 
 def test_refuses_files_in_another_field() -> None:
-    reply = ask(GOOD, files=[File("attachments", "a.txt", "text/plain", b"x")])
-    assert "'attachments'" in reply.response.json()["message"]
+    result = ask(GOOD, files=[File("attachments", "a.txt", "text/plain", b"x")])
+    assert "'attachments'" in result.response.json()["message"]
 
 
 def test_an_unknown_domain() -> None:
@@ -169,8 +176,8 @@ def test_an_unknown_domain() -> None:
 
 
 def test_another_url() -> None:
-    reply = ask(GOOD, domain="mg.example.com/x")
-    assert (reply.response.status_code, reply.response.text) == (200, "Mailgun Magnificent API")
+    result = ask(GOOD, domain="mg.example.com/x")
+    assert (result.response.status_code, result.response.text) == (200, "Mailgun Magnificent API")
 
 
 # The event type, and what else the event has.
@@ -186,14 +193,14 @@ EVENTS: dict[str, tuple[str, dict[str, Any]]] = {
 @pytest.mark.parametrize("kind", MailgunSandbox.events)
 def test_events(client: Client, events: list[Any], kind: str) -> None:
     one = mail(metadata={"order": "A-1042"}, tags=["receipt"])
-    [letter] = answered(request_of(MAILGUN.deliver(one))).letters
-    stored = Letter(**json.loads(json.dumps(letter.as_dict())))
+    [delivery] = answered(request_of(MAILGUN.deliver(one))).deliveries
+    stored = SandboxDelivery(**json.loads(json.dumps(delivery.as_dict())))
     request = SANDBOX.event(kind, stored, "/anymail/mailgun/tracking/")
     with override_settings(ANYMAIL={**SETTINGS, "WEBHOOK_MAX_AGE": None}):
         assert Call(request.url, bytes(request.body)).post(client).status_code == 200
     [event] = events
     event_type, more = EVENTS[kind]
-    assert (event.event_type, event.recipient, event.message_id) == (event_type, ANA, letter.message_id)
+    assert (event.event_type, event.recipient, event.message_id) == (event_type, ANA, delivery.message_id)
     assert (event.metadata, event.tags) == ({"order": "A-1042"}, ["receipt"])
     assert event.timestamp == NOW
     assert {name: getattr(event, name) for name in more} == more

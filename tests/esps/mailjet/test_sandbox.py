@@ -22,37 +22,37 @@ MAILJET = make_esp(Mailjet, api_key=API_KEY, secret_key=SECRET_KEY, api_url=f"{U
 AUTHORIZATION = request_of(MAILJET.deliver(mail())).headers["Authorization"]
 
 
-def answer(request: Request) -> Any:
-    return SANDBOX.answer(request, request.url.removeprefix(URL.rstrip("/")))
+def respond(request: Request) -> Any:
+    return SANDBOX.respond(request, request.url.removeprefix(URL.rstrip("/")))
 
 
 def ask(body: Any, **headers: str) -> Any:
     headers = {"Authorization": AUTHORIZATION, **headers}
-    return answer(Request.post(f"{URL}v3.1/send", headers=headers, json=body))
+    return respond(Request.post(f"{URL}v3.1/send", headers=headers, json=body))
 
 
 def send(**attributes: Any) -> Any:
-    return answer(request_of(MAILJET.deliver(mail(**attributes))))
+    return respond(request_of(MAILJET.deliver(mail(**attributes))))
 
 
 @pytest.mark.parametrize("name", REQUESTS)
 def test_takes_every_request_that_we_make(name: str) -> None:
     attributes, common, messages = REQUESTS[name]
-    reply = send(**attributes)
-    assert reply.response.status_code == 200, reply.response.text
+    result = send(**attributes)
+    assert result.response.status_code == 200, result.response.text
     expected = [
         contact["Email"]
         for message in messages
         for contact in [*message["To"], *common.get("Cc", []), *common.get("Bcc", [])]
     ]
-    assert [letter.recipient for letter in reply.letters] == expected
+    assert [delivery.recipient for delivery in result.deliveries] == expected
 
 
 def test_its_answers_are_read() -> None:
     one = mail(to=["Ana@example.net", "bob@bücher.example"], cc=["kim@example.com"], merge_data={})
-    reply = answer(request_of(MAILJET.deliver(one)))
-    _, recipients = drive(MAILJET.deliver(one), reply.response)
-    ana, _, bob, kim = reply.letters
+    result = respond(request_of(MAILJET.deliver(one)))
+    _, recipients = drive(MAILJET.deliver(one), result.response)
+    ana, _, bob, kim = result.deliveries
     assert statuses(recipients) == {
         "Ana@example.net": ("sent", ana.message_id),
         "bob@bücher.example": ("sent", bob.message_id),
@@ -76,7 +76,7 @@ def test_renders_what_each_recipient_gets() -> None:
         merge_headers={"ana@example.net": {"X-Lane": "gold"}},
         tags=["receipt"],
         attach=[("a.txt", b"12", "text/plain")],
-    ).letters
+    ).deliveries
     assert (ana.to, ana.cc, ana.reply_to) == ("Ana <ana@example.net>", "kim@example.net", "help@example.com")
     assert (ana.subject, ana.text, ana.html) == ("Order [[var:order]]", "Hi Ana of Shop{{var:shop}}", "<p>Shop")
     assert (ana.headers, ana.metadata) == ({"X-Lane": "gold"}, {"order": 0})
@@ -91,24 +91,24 @@ def test_renders_what_each_recipient_gets() -> None:
 
 def test_renders_the_template_language_where_it_is_on() -> None:
     extra = {"Globals": {"TemplateLanguage": True}}
-    [letter] = send(
+    [delivery] = send(
         subject="Hi {{var:name}}", body='{{ var:name:"you" }}', merge_global_data={"name": "Ana"}, esp_extra=extra
-    ).letters
-    assert (letter.subject, letter.text) == ("Hi Ana", "Ana")
-    [letter] = send(subject="", body="", template_id=7).letters
-    assert (letter.subject, letter.template) == ("(template 7)", "7")
+    ).deliveries
+    assert (delivery.subject, delivery.text) == ("Hi Ana", "Ana")
+    [delivery] = send(subject="", body="", template_id=7).deliveries
+    assert (delivery.subject, delivery.template) == ("(template 7)", "7")
 
 
 def test_sandbox_mode_delivers_nothing() -> None:
-    reply = send(esp_extra={"SandboxMode": True})
-    assert reply.response.json()["Messages"][0]["To"][0]["MessageID"] == 0
-    assert not reply.letters
+    result = send(esp_extra={"SandboxMode": True})
+    assert result.response.json()["Messages"][0]["To"][0]["MessageID"] == 0
+    assert not result.deliveries
 
 
 def test_takes_a_blocked_recipient_and_delivers_nothing() -> None:
-    reply = send(to=["suppressed@example.com", "ana@example.net"])
-    assert reply.response.status_code == 200
-    assert [letter.recipient for letter in reply.letters] == ["ana@example.net"]
+    result = send(to=["suppressed@example.com", "ana@example.net"])
+    assert result.response.status_code == 200
+    assert [delivery.recipient for delivery in result.deliveries] == ["ana@example.net"]
 
 
 GOOD: dict[str, Any] = {
@@ -134,9 +134,9 @@ BAD_CALLS: dict[str, tuple[Any, str]] = {
 
 @pytest.mark.parametrize(("body", "code"), BAD_CALLS.values(), ids=BAD_CALLS.keys())
 def test_refuses_a_call(body: Any, code: str) -> None:
-    reply = ask(body)
-    assert (reply.response.status_code, reply.response.json()["ErrorCode"]) == (400, code)
-    assert not reply.letters
+    result = ask(body)
+    assert (result.response.status_code, result.response.json()["ErrorCode"]) == (400, code)
+    assert not result.deliveries
 
 
 # What is wrong with a message, and Mailjet's code and property for it.
@@ -162,7 +162,7 @@ BAD_MESSAGES: dict[str, tuple[dict[str, Any], str, str]] = {
     "no body": ({"TextPart": ""}, "send-0003", "HTMLPart"),
     "file without a name": ({"Attachments": [{**FILE, "Filename": ""}]}, "mj-0012", "Attachments[0].Filename"),
     "content that is not base64": ({"Attachments": [{**FILE, "Base64Content": "x"}]}, "mj-0004", "Attachments"),
-    "ids for attachments": ({"Attachments": [{**FILE, "ContentID": "a"}]}, "mj-0002", "Attachments[0]"),
+    "ids for attachments": ({"Attachments": [{**FILE, "ContentID": "a"}]}, "mj-0002", "Attachments[0].ContentID"),
     "too large": ({"InlinedAttachments": [{**FILE, "Base64Content": "A" * 21_000_000}]}, "mj-0011", "Attachments"),
     "deduplication": ({"DeduplicateCampaign": True}, "send-0012", "DeduplicateCampaign"),
     "too many": (
@@ -176,25 +176,25 @@ BAD_MESSAGES: dict[str, tuple[dict[str, Any], str, str]] = {
 
 @pytest.mark.parametrize(("change", "code", "related"), BAD_MESSAGES.values(), ids=BAD_MESSAGES.keys())
 def test_refuses_a_message(change: dict[str, Any], code: str, related: str) -> None:
-    reply = ask({"Globals": {**GOOD, **change}, "Messages": [{}]})
-    [result] = reply.response.json()["Messages"]
-    assert (reply.response.status_code, result["Status"]) == (400, "error")
-    assert (result["Errors"][0]["ErrorCode"], result["Errors"][0]["ErrorRelatedTo"][0]) == (code, related)
-    assert not reply.letters
+    result = ask({"Globals": {**GOOD, **change}, "Messages": [{}]})
+    [of_message] = result.response.json()["Messages"]
+    assert (result.response.status_code, of_message["Status"]) == (400, "error")
+    assert (of_message["Errors"][0]["ErrorCode"], of_message["Errors"][0]["ErrorRelatedTo"][0]) == (code, related)
+    assert not result.deliveries
 
 
 def test_refuses_a_message_without_a_sender() -> None:
     message = {name: value for name, value in GOOD.items() if name != "From"}
     [result] = ask({"Messages": [message]}).response.json()["Messages"]
     assert [(one["ErrorCode"], one["ErrorRelatedTo"]) for one in result["Errors"]] == [("mj-0003", ["From"])]
-    assert ask({"Messages": [{**message, "TemplateID": 7}]}).letters
+    assert ask({"Messages": [{**message, "TemplateID": 7}]}).deliveries
 
 
 def test_takes_the_rest_without_a_bad_message() -> None:
-    reply = ask({"Messages": [GOOD, {**GOOD, "To": [{"Email": "bob@@example.net"}]}]})
-    assert reply.response.status_code == 400
-    assert [one["Status"] for one in reply.response.json()["Messages"]] == ["success", "error"]
-    assert [letter.recipient for letter in reply.letters] == ["ana@example.net"]
+    result = ask({"Messages": [GOOD, {**GOOD, "To": [{"Email": "bob@@example.net"}]}]})
+    assert result.response.status_code == 400
+    assert [one["Status"] for one in result.response.json()["Messages"]] == ["success", "error"]
+    assert [delivery.recipient for delivery in result.deliveries] == ["ana@example.net"]
 
 
 def test_fails_at_null() -> None:
@@ -204,9 +204,9 @@ def test_fails_at_null() -> None:
 def test_refuses_wrong_credentials_content_and_paths() -> None:
     refused = ask({"Messages": [GOOD]}, Authorization="Basic a2V5OnNlY3JldA==").response
     assert (refused.status_code, refused.json()["ErrorCode"]) == (401, "mj-0015")
-    malformed = answer(Request("POST", f"{URL}v3.1/send", {"Authorization": AUTHORIZATION}, b"{")).response
+    malformed = respond(Request("POST", f"{URL}v3.1/send", {"Authorization": AUTHORIZATION}, b"{")).response
     assert (malformed.status_code, malformed.json()["ErrorCode"]) == (400, "mj-0002")
-    assert answer(Request("GET", f"{URL}v3.1/send")).response.status_code == 404
+    assert respond(Request("GET", f"{URL}v3.1/send")).response.status_code == 404
 
 
 # The kinds of event, and what else they become.
@@ -222,12 +222,12 @@ EVENTS: dict[str, dict[str, Any]] = {
 @pytest.mark.filterwarnings("ignore::anymail.exceptions.AnymailInsecureWebhookWarning")
 @pytest.mark.parametrize("kind", sorted(SANDBOX.events))
 def test_tells_of_events(client: Client, events: list[Any], kind: str) -> None:
-    [letter] = send(to=["ana@example.net"], tags=["receipt"], metadata={"order": 1}).letters
-    request = SANDBOX.event(kind, letter, "/anymail/mailjet/tracking/")
+    [delivery] = send(to=["ana@example.net"], tags=["receipt"], metadata={"order": 1}).deliveries
+    request = SANDBOX.event(kind, delivery, "/anymail/mailjet/tracking/")
     with override_settings(ANYMAIL=SANDBOX.settings(URL)):
         assert Call(request.url, bytes(request.body)).post(client).status_code == 200
     [event] = events
-    assert (event.event_type, event.message_id, event.recipient) == (kind, letter.message_id, "ana@example.net")
+    assert (event.event_type, event.message_id, event.recipient) == (kind, delivery.message_id, "ana@example.net")
     assert (event.timestamp, event.tags, event.metadata) == (NOW, ["receipt"], {"order": 1})
     for name, value in EVENTS[kind].items():
         assert getattr(event, name) == value

@@ -24,7 +24,7 @@ MAILTRAP = make_esp(Mailtrap, **OPTIONS)
 
 
 def take(request: Request) -> Any:
-    return SANDBOX.answer(request, request.url.removeprefix("http://sandbox/mailtrap"))
+    return SANDBOX.respond(request, request.url.removeprefix("http://sandbox/mailtrap"))
 
 
 def ask(path: str, body: Any, **headers: str) -> Any:
@@ -38,11 +38,13 @@ def test_takes_every_request_that_we_make(name: str) -> None:
     one = mail(**REQUESTS[name][0])
     if name == "template without a subject":
         one = replace(one, subject=None)
-    reply = take(request_of(MAILTRAP.deliver(one)))
-    assert reply.response.status_code == 200, reply.response.text
-    _, recipients = drive(MAILTRAP.deliver(one), reply.response)
+    result = take(request_of(MAILTRAP.deliver(one)))
+    assert result.response.status_code == 200, result.response.text
+    _, recipients = drive(MAILTRAP.deliver(one), result.response)
     assert {status.status for status in recipients.values()} == {"queued"}
-    assert {letter.message_id for letter in reply.letters} >= {status.message_id for status in recipients.values()}
+    assert {delivery.message_id for delivery in result.deliveries} >= {
+        status.message_id for status in recipients.values()
+    }
 
 
 GOOD: dict[str, Any] = {
@@ -73,7 +75,7 @@ REFUSED: dict[str, tuple[Any, list[str]]] = {
         without("subject", "text"),
         ["'subject' is required", "must specify either text or html body"],
     ),
-    "empty subject": ({**GOOD, "subject": ""}, ["'subject' is invalid: '' should be non-empty"]),
+    "empty subject": ({**GOOD, "subject": ""}, ["'subject' is invalid: it must have 1 or more characters"]),
     "no from": (without("from"), ["'from' is required"]),
     "nobody": (without("to"), ["at least one of 'to', 'cc' and 'bcc' is required"]),
     "bad address": ({**GOOD, "to": [{"email": "ana"}]}, ["address is invalid in 'to' 0"]),
@@ -81,12 +83,12 @@ REFUSED: dict[str, tuple[Any, list[str]]] = {
     "domain not encoded": ({**GOOD, "cc": [{"email": "ana@bücher.example"}]}, ["address is invalid in 'cc' 0"]),
     "no address": ({**GOOD, "bcc": [{"name": "Bo"}]}, ["'email' is required in 'bcc[0]'"]),
     "EAI sender": ({**GOOD, "from": {"email": "é@a.bc"}}, ["'From' header does not match the sender's domain."]),
-    "two categories": ({**GOOD, "category": ["a", "b"]}, ["'category' is invalid: ['a', 'b'] is not of type 'string'"]),
+    "two categories": ({**GOOD, "category": ["a", "b"]}, ["'category' is invalid: it must be of type string"]),
     "number as a variable": (
         {**GOOD, "custom_variables": {"n": 1}},
-        ["'custom_variables.n' is invalid: 1 is not of type 'string'"],
+        ["'custom_variables.n' is invalid: it must be of type string"],
     ),
-    "number as a header": ({**GOOD, "headers": {"X": 1}}, ["'headers.X' is invalid: 1 is not of type 'string'"]),
+    "number as a header": ({**GOOD, "headers": {"X": 1}}, ["'headers.X' is invalid: it must be of type string"]),
     "variables too long": (
         {**GOOD, "custom_variables": {"a": "é" * 500}},
         ["'custom_variables' must not exceed 1000 bytes"],
@@ -107,12 +109,12 @@ REFUSED: dict[str, tuple[Any, list[str]]] = {
 
 @pytest.mark.parametrize(("body", "errors"), REFUSED.values(), ids=REFUSED.keys())
 def test_refuses(body: Any, errors: list[str]) -> None:
-    reply = ask("send", body)
-    answered = reply.response.json()
-    assert (reply.response.status_code, answered["success"], len(answered["errors"])) == (400, False, len(errors))
+    result = ask("send", body)
+    answered = result.response.json()
+    assert (result.response.status_code, answered["success"], len(answered["errors"])) == (400, False, len(errors))
     for given, words in zip(answered["errors"], errors, strict=True):
         assert given.startswith(words)
-    assert not reply.letters
+    assert not result.deliveries
 
 
 @pytest.mark.parametrize(
@@ -126,16 +128,16 @@ def test_refuses(body: Any, errors: list[str]) -> None:
     ],
 )
 def test_refuses_a_batch(body: Any, words: str) -> None:
-    reply = ask("batch", body)
-    assert (reply.response.status_code, words in reply.response.text) == (400, True)
-    assert not reply.letters
+    result = ask("batch", body)
+    assert (result.response.status_code, words in result.response.text) == (400, True)
+    assert not result.deliveries
 
 
 @pytest.mark.parametrize("headers", [{"Api_Token": "wrong"}, {"Authorization": "Bearer wrong"}, {"X": "y"}])
 def test_refuses_a_wrong_token(headers: dict[str, str]) -> None:
-    reply = ask("send", GOOD, **headers)
-    assert (reply.response.status_code, reply.response.json()["errors"]) == (401, ["Unauthorized"])
-    assert not reply.letters
+    result = ask("send", GOOD, **headers)
+    assert (result.response.status_code, result.response.json()["errors"]) == (401, ["Unauthorized"])
+    assert not result.deliveries
 
 
 def test_takes_the_token_as_bearer_too() -> None:
@@ -145,8 +147,8 @@ def test_takes_the_token_as_bearer_too() -> None:
 @pytest.mark.parametrize(("content_type", "body"), [("application/json", b"{"), ("text/plain", b"{}")])
 def test_refuses_what_is_not_json(content_type: str, body: bytes) -> None:
     headers = {"Api-Token": API_TOKEN, "Content-Type": content_type}
-    reply = take(Request("POST", "http://sandbox/mailtrap/api/send", headers, body))
-    assert (reply.response.status_code, reply.response.json()["errors"]) == (400, ["The body is not JSON."])
+    result = take(Request("POST", "http://sandbox/mailtrap/api/send", headers, body))
+    assert (result.response.status_code, result.response.json()["errors"]) == (400, ["The body is not JSON."])
 
 
 @pytest.mark.parametrize("path", ["emails", "send/1/2"])
@@ -156,11 +158,11 @@ def test_knows_no_other_path(path: str) -> None:
 
 def test_in_a_batch_each_request_has_its_own_outcome() -> None:
     items: list[Any] = [{"to": GOOD["to"]}, {"to": [{"email": "x"}]}, {"to": many(2), "text": "Other"}]
-    reply = ask("batch", {"base": without("to"), "requests": items})
-    answered = reply.response.json()
+    result = ask("batch", {"base": without("to"), "requests": items})
+    answered = result.response.json()
     assert [one["success"] for one in answered["responses"]] == [True, False, True]
     assert answered["responses"][1]["errors"] == ["address is invalid in 'to' 0"]
-    assert [(letter.recipient, letter.text) for letter in reply.letters] == [
+    assert [(delivery.recipient, delivery.text) for delivery in result.deliveries] == [
         ("ana@example.net", "Hello"),
         ("r0@example.com", "Other"),
         ("r1@example.com", "Other"),
@@ -169,14 +171,14 @@ def test_in_a_batch_each_request_has_its_own_outcome() -> None:
 
 def test_distinct_messages_arrive_as_they_were() -> None:
     mails = [mail(**attributes) for attributes in FIVE]
-    single = [letter for one in mails for letter in take(request_of(MAILTRAP.deliver(one))).letters]
-    reply = take(request_of(MAILTRAP.deliver_many(mails)))
-    assert [replace(letter, message_id="") for letter in reply.letters] == [
-        replace(letter, message_id="") for letter in single
+    single = [delivery for one in mails for delivery in take(request_of(MAILTRAP.deliver(one))).deliveries]
+    result = take(request_of(MAILTRAP.deliver_many(mails)))
+    assert [replace(delivery, message_id="") for delivery in result.deliveries] == [
+        replace(delivery, message_id="") for delivery in single
     ]
-    _, outcomes = drive(MAILTRAP.deliver_many(mails), reply.response)
+    _, outcomes = drive(MAILTRAP.deliver_many(mails), result.response)
     assert [status.message_id for one in outcomes for status in one.values()] == [
-        letter.message_id for letter in reply.letters
+        delivery.message_id for delivery in result.deliveries
     ]
 
 
@@ -184,10 +186,10 @@ def test_a_mailtrap_sandbox_has_one_id_for_all() -> None:
     esp = make_esp(Mailtrap, **OPTIONS, sandbox_id=2345)
     for attributes in ({}, {"merge_data": {}}):
         one = mail(cc=["bo@example.org"], **attributes)
-        reply = take(request_of(esp.deliver(one)))
-        [message_id] = {letter.message_id for letter in reply.letters}
-        assert reply.response.text.count(message_id) == 1
-        _, recipients = drive(esp.deliver(one), reply.response)
+        result = take(request_of(esp.deliver(one)))
+        [message_id] = {delivery.message_id for delivery in result.deliveries}
+        assert result.response.text.count(message_id) == 1
+        _, recipients = drive(esp.deliver(one), result.response)
         assert set(statuses(recipients).values()) == {("queued", message_id)}
 
 
@@ -201,7 +203,7 @@ def test_what_arrives() -> None:
         tags=["a"],
         attach=[("a.pdf", b"%PDF", "application/pdf")],
     )
-    ana, bo = take(request_of(MAILTRAP.deliver(one))).letters
+    ana, bo = take(request_of(MAILTRAP.deliver(one))).deliveries
     assert (ana.recipient, ana.to, ana.cc) == ("ana@example.net", "Ana <ana@example.net>", "bo@example.org")
     assert (ana.from_email, ana.reply_to) == ("shop@example.com", "a@example.com, b@example.com")
     assert (ana.subject, ana.text, ana.headers) == ("Hi", "Hello", {"X-Order": "7"})
@@ -212,17 +214,17 @@ def test_what_arrives() -> None:
 
 def test_a_templates_variables() -> None:
     one = mail(**TEMPLATE, merge_global_data={"site": "Shop"}, merge_data={"ana@example.net": {"name": "Ana"}})
-    [letter] = take(request_of(MAILTRAP.deliver(one))).letters
-    assert (letter.subject, letter.template) == (f"(template {UUID})", UUID)
-    assert letter.extra["template_variables"] == {"site": "Shop", "name": "Ana"}
+    [delivery] = take(request_of(MAILTRAP.deliver(one))).deliveries
+    assert (delivery.subject, delivery.template) == (f"(template {UUID})", UUID)
+    assert delivery.extra["template_variables"] == {"site": "Shop", "name": "Ana"}
 
 
 def test_suppressed_recipients_are_accepted_and_get_nothing() -> None:
     one = mail(to=["suppressed@example.com", "ana@example.net"])
-    reply = take(request_of(MAILTRAP.deliver(one)))
-    _, recipients = drive(MAILTRAP.deliver(one), reply.response)
+    result = take(request_of(MAILTRAP.deliver(one)))
+    _, recipients = drive(MAILTRAP.deliver(one), result.response)
     assert {status.status for status in recipients.values()} == {"queued"}
-    assert [letter.recipient for letter in reply.letters] == ["ana@example.net"]
+    assert [delivery.recipient for delivery in result.deliveries] == ["ana@example.net"]
 
 
 # The kind of event, and the event that a project gets.
@@ -244,13 +246,13 @@ EVENTS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("labels", [{}, {"tags": ["a"], "metadata": {"n": 1}}], ids=["plain", "labelled"])
 @override_settings(ANYMAIL=SETTINGS)
 def test_events(client: Client, events: list[Any], kind: str, expected: dict[str, Any], labels: dict[str, Any]) -> None:
-    [letter] = take(request_of(MAILTRAP.deliver(mail(**labels)))).letters
-    request = SANDBOX.event(kind, letter, "http://project/anymail/mailtrap/tracking/")
+    [delivery] = take(request_of(MAILTRAP.deliver(mail(**labels)))).deliveries
+    request = SANDBOX.event(kind, delivery, "http://project/anymail/mailtrap/tracking/")
     headers = {"Mailtrap-Signature": request.headers["Mailtrap-Signature"]}
     assert Call("/anymail/mailtrap/tracking/", bytes(request.body), headers).post(client).status_code == 200
     [event] = events
     common = {
-        "message_id": letter.message_id,
+        "message_id": delivery.message_id,
         "recipient": "ana@example.net",
         "timestamp": NOW,
         "tags": labels.get("tags", []),

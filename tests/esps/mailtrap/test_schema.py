@@ -72,8 +72,8 @@ def test_a_call_of_several_messages_is_the_sdks() -> None:
 def test_the_sandboxs_calls_are_authentic_to_the_sdk(kind: str) -> None:
     sandbox = MailtrapSandbox()
     esp = make_esp(Mailtrap, api_token=API_TOKEN)
-    [letter] = sandbox.answer(request_of(esp.deliver(mail())), "/api/send").letters
-    request = sandbox.event(kind, letter, "http://project/")
+    [delivery] = sandbox.respond(request_of(esp.deliver(mail())), "/api/send").deliveries
+    request = sandbox.event(kind, delivery, "http://project/")
     body, given = bytes(request.body), request.headers["Mailtrap-Signature"]
     assert verify_signature(body, given, TRACKING_SECRET)
     assert not verify_signature(body + b" ", given, TRACKING_SECRET)

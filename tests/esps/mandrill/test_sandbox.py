@@ -22,20 +22,20 @@ MANDRILL = make_esp(Mandrill, api_key=API_KEY, api_url=f"{URL}api/1.0/")
 
 def ask(body: Any, call: str = SEND) -> Any:
     path = f"/api/1.0/messages/{call}"
-    return SANDBOX.answer(Request.post(f"http://sandbox{path}", headers={}, json=body), path)
+    return SANDBOX.respond(Request.post(f"http://sandbox{path}", headers={}, json=body), path)
 
 
 def send(**attributes: Any) -> Any:
     request = request_of(MANDRILL.deliver(mail(**attributes)))
-    return SANDBOX.answer(request, request.url.removeprefix(URL.rstrip("/")))
+    return SANDBOX.respond(request, request.url.removeprefix(URL.rstrip("/")))
 
 
 @pytest.mark.parametrize("name", REQUESTS)
 def test_takes_every_request_that_we_make(name: str) -> None:
     attributes, _, body = REQUESTS[name]
-    reply = send(**attributes)
-    assert reply.response.status_code == 200, reply.response.text
-    assert [letter.recipient for letter in reply.letters] == [one["email"] for one in body["message"]["to"]]
+    result = send(**attributes)
+    assert result.response.status_code == 200, result.response.text
+    assert [delivery.recipient for delivery in result.deliveries] == [one["email"] for one in body["message"]["to"]]
 
 
 # A message's attributes, and the statuses that its recipients get here.
@@ -54,28 +54,28 @@ STATUSES: dict[str, tuple[dict[str, Any], list[str]]] = {
 def test_its_answers_are_read(attributes: dict[str, Any], expected: list[str]) -> None:
     one = mail(**attributes)
     flow = MANDRILL.deliver(one)
-    reply = send(**attributes)
+    result = send(**attributes)
     next(flow)
     with pytest.raises(StopIteration) as finished:
-        flow.send(reply.response)
+        flow.send(result.response)
     found = statuses(finished.value.value)
     assert [status for status, _ in found.values()] == expected
-    ids = {letter.recipient: letter.message_id for letter in reply.letters}
+    ids = {delivery.recipient: delivery.message_id for delivery in result.deliveries}
     assert not any(email.startswith("suppressed") for email in ids)
     assert all(found[email][1] == message_id for email, message_id in ids.items())
 
 
 def test_an_invalid_recipient_costs_no_other() -> None:
     body = {**GOOD, "message": {**GOOD["message"], "to": [{"email": "not an address"}, {"email": "ana@example.net"}]}}
-    reply = ask(body)
-    assert reply.response.json()[0] == {"email": "not an address", "status": "invalid", "reject_reason": None}
-    assert [letter.recipient for letter in reply.letters] == ["ana@example.net"]
-    _, recipients = drive(MANDRILL.deliver(mail(to=["ana@example.net"])), reply.response)
-    assert statuses(recipients) == {"ana@example.net": ("sent", reply.letters[0].message_id)}
+    result = ask(body)
+    assert result.response.json()[0] == {"email": "not an address", "status": "invalid", "reject_reason": None}
+    assert [delivery.recipient for delivery in result.deliveries] == ["ana@example.net"]
+    _, recipients = drive(MANDRILL.deliver(mail(to=["ana@example.net"])), result.response)
+    assert statuses(recipients) == {"ana@example.net": ("sent", result.deliveries[0].message_id)}
 
 
 def test_renders_what_each_recipient_gets() -> None:
-    reply = send(
+    result = send(
         **TWO,
         cc=["kim@example.net"],
         reply_to=["help@example.com"],
@@ -90,7 +90,7 @@ def test_renders_what_each_recipient_gets() -> None:
         tags=["receipt"],
         attach=[("a.txt", b"12", "text/plain")],
     )
-    ana, bob, kim = reply.letters
+    ana, bob, kim = result.deliveries
     assert (ana.to, ana.cc, ana.reply_to) == ("Ana <ana@example.net>", "", "help@example.com")
     assert (ana.subject, ana.text, ana.html) == ("Order 2", "Hi Ana, Example", "<p>Example")
     assert (ana.headers, ana.metadata, ana.tags) == ({"X-Lane": "gold"}, {"run": "42"}, ["receipt"])
@@ -101,10 +101,10 @@ def test_renders_what_each_recipient_gets() -> None:
 
 
 def test_recipients_may_see_each_other() -> None:
-    reply = send(
+    result = send(
         **TWO, cc=["kim@example.net"], bcc=["x@example.com"], esp_extra={"message": {"preserve_recipients": True}}
     )
-    assert [(one.to, one.cc) for one in reply.letters] == [
+    assert [(one.to, one.cc) for one in result.deliveries] == [
         ("Ana <ana@example.net>, Bob@Example.org", "kim@example.net")
     ] * 4
 
@@ -126,15 +126,15 @@ def test_recipients_may_see_each_other() -> None:
     ],
 )
 def test_languages_of_variables(attributes: dict[str, Any], text: str) -> None:
-    [letter] = send(**attributes).letters
-    assert letter.text == text
+    [delivery] = send(**attributes).deliveries
+    assert delivery.text == text
 
 
 def test_a_template() -> None:
-    [letter] = send(**REQUESTS["template"][0]).letters
-    assert (letter.template, letter.subject) == ("order-confirmation", "(template order-confirmation)")
-    [letter] = send(**REQUESTS["a template of Mailchimp's"][0]).letters
-    assert letter.template == "3"
+    [delivery] = send(**REQUESTS["template"][0]).deliveries
+    assert (delivery.template, delivery.subject) == ("order-confirmation", "(template order-confirmation)")
+    [delivery] = send(**REQUESTS["a template of Mailchimp's"][0]).deliveries
+    assert delivery.template == "3"
 
 
 GOOD: dict[str, Any] = {
@@ -156,7 +156,7 @@ def with_message(**fields: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("path", ["/api/1.0/messages/send.json", "/api/1.4/messages/send", "/api/1.0/messages/send"])
 def test_takes_a_good_call(path: str) -> None:
     request = Request.post(f"http://sandbox{path}", headers={}, json=GOOD)
-    assert SANDBOX.answer(request, path).response.status_code == 200
+    assert SANDBOX.respond(request, path).response.status_code == 200
 
 
 FILE = {"type": "image/png", "name": "dot", "content": "iVBORw0KGgo="}
@@ -236,16 +236,16 @@ REFUSED: dict[str, tuple[str, Any, int, str, str]] = {
 
 @pytest.mark.parametrize(("call", "body", "status", "name", "words"), REFUSED.values(), ids=REFUSED.keys())
 def test_refuses(call: str, body: Any, status: int, name: str, words: str) -> None:
-    reply = ask(body, call)
-    answer = reply.response.json()
-    assert (reply.response.status_code, answer["status"], answer["name"]) == (status, "error", name)
+    result = ask(body, call)
+    answer = result.response.json()
+    assert (result.response.status_code, answer["status"], answer["name"]) == (status, "error", name)
     assert words in answer["message"]
-    assert not reply.letters
+    assert not result.deliveries
 
 
 def test_refuses_what_is_not_json() -> None:
     request = Request("POST", "http://x", {"Content-Type": "application/json"}, b"{")
-    assert SANDBOX.answer(request, "/api/1.0/messages/send.json").response.json()["name"] == "ValidationError"
+    assert SANDBOX.respond(request, "/api/1.0/messages/send.json").response.json()["name"] == "ValidationError"
 
 
 # The kinds of event, and what else they become.
@@ -265,22 +265,22 @@ EVENTS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("path", ["/anymail/mandrill/", "/anymail/mandrill/tracking/"])
 @pytest.mark.parametrize("kind", sorted(SANDBOX.events))
 def test_tells_of_events(client: Client, events: list[Any], kind: str, path: str) -> None:
-    [letter] = send(to=["Ana@example.net"], tags=["receipt"], metadata={"order": "1"}).letters
-    request = SANDBOX.event(kind, letter, f"http://testserver{path}")
+    [delivery] = send(to=["Ana@example.net"], tags=["receipt"], metadata={"order": "1"}).deliveries
+    request = SANDBOX.event(kind, delivery, f"http://testserver{path}")
     headers = dict(request.headers)
     call = Call(path, bytes(request.body), headers, headers.pop("Content-Type"))
     with override_settings(ANYMAIL=SANDBOX.settings(URL)):
         assert call.post(client).status_code == 200
     [event] = events
-    assert (event.event_type, event.message_id, event.recipient) == (kind, letter.message_id, "Ana@example.net")
+    assert (event.event_type, event.message_id, event.recipient) == (kind, delivery.message_id, "Ana@example.net")
     assert (event.timestamp, event.tags, event.metadata) == (NOW, ["receipt"], {"order": "1"})
     for name, value in EVENTS[kind].items():
         assert getattr(event, name) == value
 
 
 def test_its_webhook_calls_need_its_key(client: Client, events: list[Any]) -> None:
-    [letter] = send().letters
-    request = SANDBOX.event("delivered", letter, "http://testserver/anymail/mandrill/")
+    [delivery] = send().deliveries
+    request = SANDBOX.event("delivered", delivery, "http://testserver/anymail/mandrill/")
     headers = dict(request.headers)
     call = Call("/anymail/mandrill/", bytes(request.body), headers, headers.pop("Content-Type"))
     with override_settings(ANYMAIL={"MANDRILL_WEBHOOK_KEY": "another"}):

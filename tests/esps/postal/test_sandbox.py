@@ -23,16 +23,18 @@ MESSAGE, RAW = "/api/v1/send/message", "/api/v1/send/raw"
 
 def ask(path: str, body: Any, **headers: str) -> Any:
     given = {"X-Server-API-Key": API_KEY, **{name.replace("_", "-"): value for name, value in headers.items()}}
-    return SANDBOX.answer(Request.post(f"http://sandbox{path}", headers=given, json=body), path)
+    return SANDBOX.respond(Request.post(f"http://sandbox{path}", headers=given, json=body), path)
 
 
 @pytest.mark.parametrize("name", REQUESTS)
 def test_takes_every_request_that_we_make(name: str) -> None:
     one = mail(**REQUESTS[name][0])
-    reply = SANDBOX.answer(request_of(POSTAL.deliver(one)), MESSAGE)
-    _, recipients = drive(POSTAL.deliver(one), reply.response)
+    result = SANDBOX.respond(request_of(POSTAL.deliver(one)), MESSAGE)
+    _, recipients = drive(POSTAL.deliver(one), result.response)
     assert {status.status for status in recipients.values()} == {"queued"}
-    assert {status.message_id for status in recipients.values()} == {letter.message_id for letter in reply.letters}
+    assert {status.message_id for status in recipients.values()} == {
+        delivery.message_id for delivery in result.deliveries
+    }
 
 
 GOOD: dict[str, Any] = {"from": "shop@example.com", "to": ["ana@example.net"], "subject": "Hi", "plain_body": "Hello"}
@@ -48,7 +50,8 @@ def without(body: dict[str, Any], name: str) -> dict[str, Any]:
 # What is wrong, and Postal's code for it, or its words.
 REFUSED: dict[str, tuple[str, Any, str]] = {
     "unknown parameter": (MESSAGE, {**GOOD, "track_opens": True}, "track_opens"),
-    "to as a string": (MESSAGE, {**GOOD, "to": "ana@example.net"}, "`to`"),
+    "to as an object": (MESSAGE, {**GOOD, "to": {"email": "ana@example.net"}}, "`to`"),
+    "over 50 in a string": (MESSAGE, {**GOOD, "cc": ",".join(["ana@example.net"] * 51)}, "TooManyCCAddresses"),
     "header that is no string": (MESSAGE, {**GOOD, "headers": {"X": 1}}, "`headers.X`"),
     "nobody": (MESSAGE, without(GOOD, "to"), "NoRecipients"),
     "blank body": (MESSAGE, {**GOOD, "plain_body": " "}, "NoContent"),
@@ -69,12 +72,18 @@ REFUSED: dict[str, tuple[str, Any, str]] = {
 
 @pytest.mark.parametrize(("path", "body", "words"), REFUSED.values(), ids=REFUSED.keys())
 def test_refuses(path: str, body: Any, words: str) -> None:
-    reply = ask(path, body)
-    answered = reply.response.json()
-    assert reply.response.status_code == 200
+    result = ask(path, body)
+    answered = result.response.json()
+    assert result.response.status_code == 200
     assert answered["status"] == ("error" if answered["data"].get("code") else "parameter-error")
     assert words in (answered["data"].get("code") or answered["data"]["message"])
-    assert not reply.letters
+    assert not result.deliveries
+
+
+def test_a_string_is_split_at_its_commas() -> None:
+    result = ask(MESSAGE, {**GOOD, "to": "Ana <ana@example.net>, bo@example.org"})
+    assert [delivery.recipient for delivery in result.deliveries] == ["ana@example.net", "bo@example.org"]
+    assert result.deliveries[0].to == "Ana <ana@example.net>, bo@example.org"
 
 
 def test_refuses_keys() -> None:
@@ -89,15 +98,15 @@ def test_fails_on_a_header_name_with_a_colon() -> None:
 
 def test_refuses_what_is_not_json() -> None:
     request = Request.post(f"http://sandbox{MESSAGE}", headers={"X-Server-API-Key": API_KEY}, json=GOOD)
-    assert SANDBOX.answer(replace(request, body=b"{"), MESSAGE).response.status_code == 400
+    assert SANDBOX.respond(replace(request, body=b"{"), MESSAGE).response.status_code == 400
     plain = replace(request, headers={**request.headers, "Content-Type": "text/plain"})
-    assert SANDBOX.answer(plain, MESSAGE).response.json()["data"]["code"] == "NoRecipients"
+    assert SANDBOX.respond(plain, MESSAGE).response.json()["data"]["code"] == "NoRecipients"
 
 
 def test_the_suppressed_are_accepted_and_held() -> None:
-    reply = ask(MESSAGE, {**GOOD, "to": ["ana@example.net", "suppressed@example.org"]})
-    assert set(reply.response.json()["data"]["messages"]) == {"ana@example.net", "suppressed@example.org"}
-    assert [letter.recipient for letter in reply.letters] == ["ana@example.net"]
+    result = ask(MESSAGE, {**GOOD, "to": ["ana@example.net", "suppressed@example.org"]})
+    assert set(result.response.json()["data"]["messages"]) == {"ana@example.net", "suppressed@example.org"}
+    assert [delivery.recipient for delivery in result.deliveries] == ["ana@example.net"]
 
 
 def test_what_arrives() -> None:
@@ -110,7 +119,7 @@ def test_what_arrives() -> None:
         "tag": "a",
         "attachments": [FILE],
     }
-    ana, bcc = ask(MESSAGE, body).letters
+    ana, bcc = ask(MESSAGE, body).deliveries
     assert (ana.recipient, ana.to, ana.subject, ana.text) == ("ana@example.net", "Ana <ana@example.net>", "Hi", "Hello")
     assert (ana.headers, ana.tags) == ({"X-Own": "1", "Sender": "robot@example.com"}, ["a"])
     assert ana.attachments == [("a.txt", "text/plain", 1)]
@@ -132,7 +141,7 @@ def test_what_arrives_of_mime() -> None:
     with override_settings(ANYMAIL={**SANDBOX.settings("http://sandbox/"), "TRANSPORT": line(SANDBOX, asked := [])}):
         assert EmailBackend().send_messages([one]) == 1
     assert asked[0].url == f"http://sandbox{RAW}"
-    ana, bcc = SANDBOX.answer(asked[0], RAW).letters
+    ana, bcc = SANDBOX.respond(asked[0], RAW).deliveries
     assert (ana.from_email, ana.to, ana.reply_to) == ("shop@example.com", "Ana é <ana@example.net>", "help@example.com")
     assert (ana.subject, ana.text.strip(), ana.html.strip(), ana.tags) == ("Été", "Hello", "<p>Là", ["a"])
     assert ana.headers["X-Own"] == "1"
@@ -149,7 +158,7 @@ def line(sandbox: PostalSandbox, asked: list[Request]) -> type:
 
         def send(self, request: Request) -> Any:
             asked.append(request)
-            return sandbox.answer(request, request.url.removeprefix("http://sandbox")).response
+            return sandbox.respond(request, request.url.removeprefix("http://sandbox")).response
 
     return Line
 
@@ -165,15 +174,15 @@ KINDS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("kind", sorted(PostalSandbox.events))
 def test_webhook_calls(client: Client, events: list[Any], kind: str) -> None:
     sent = mail(tags=["a"], to=["Ana <ana@example.net>"], subject="<Hi>")
-    reply = SANDBOX.answer(request_of(POSTAL.deliver(sent)), MESSAGE)
-    request = SANDBOX.event(kind, reply.letters[0], "http://project/anymail/postal/tracking/")
+    result = SANDBOX.respond(request_of(POSTAL.deliver(sent)), MESSAGE)
+    request = SANDBOX.event(kind, result.deliveries[0], "http://project/anymail/postal/tracking/")
     assert b"<" not in bytes(request.body)
     headers = {name: value for name, value in request.headers.items() if name != "Content-Type"}
     with override_settings(ANYMAIL=SANDBOX.settings("http://sandbox/")):
         assert Call("/anymail/postal/tracking/", bytes(request.body), headers).post(client).status_code == 200
     [event] = events
     expected = {
-        "message_id": reply.letters[0].message_id,
+        "message_id": result.deliveries[0].message_id,
         "recipient": "ana@example.net",
         "tags": ["a"],
         **KINDS[kind],

@@ -364,7 +364,7 @@ class TestBulk:
     """The bulk API: one content for many recipients, and no message ids in the answer."""
 
     BULK = make_esp(Postmark, server_token="token", use_bulk_api=True)
-    ACCEPTED = answer(200, {"Id": "b", "Status": "Accepted", "TotalMessages": 2, "PercentageCompleted": 0})
+    ACCEPTED = answer(200, {"ID": "b", "Status": "Accepted", "SubmittedAt": "2026-03-06T08:00:00.0000000Z"})
 
     def test_request(self) -> None:
         one = mail(
@@ -410,6 +410,18 @@ class TestBulk:
             "c@example.org": ("unknown", None),
         }
         assert ids[0] != ids[1]
+
+    @pytest.mark.parametrize(
+        ("accepted", "status"),
+        [
+            ({"ID": "b", "Status": "Accepted", "SubmittedAt": "2026-03-06T08:00:00Z"}, "queued"),
+            ({"Id": "b", "Status": "Processing", "SubmittedAt": "2026-03-06T08:00:00Z"}, "queued"),
+            ({"ID": "b", "Status": "Failed", "SubmittedAt": "2026-03-06T08:00:00Z"}, "failed"),
+        ],
+    )
+    def test_what_was_accepted(self, accepted: Any, status: str) -> None:
+        _, recipients = drive(self.BULK.deliver(mail()), answer(202, accepted))
+        assert recipients["ana@example.net"].status == status
 
     def test_ids_can_be_left_out(self) -> None:
         esp = make_esp(Postmark, server_token="token", use_bulk_api=True, generate_message_id=False)

@@ -25,15 +25,15 @@ HEADERS = {"Authorization": f"Bearer {API_KEY}", "User-Agent": "tests"}
 def ask(path: str, body: Any, sandbox: ResendSandbox = SANDBOX, **headers: str | None) -> Any:
     given = {**HEADERS, **{name.replace("_", "-"): value for name, value in headers.items()}}
     sent = {name: value for name, value in given.items() if value is not None}
-    return sandbox.answer(Request.post(f"http://sandbox{path}", headers=sent, json=body), path)
+    return sandbox.respond(Request.post(f"http://sandbox{path}", headers=sent, json=body), path)
 
 
 @pytest.mark.parametrize("name", [name for name in REQUESTS if name not in ("no to", "batch without to")])
 def test_takes_every_request_that_we_make(name: str) -> None:
     attributes, path, _ = REQUESTS[name]
-    reply = SANDBOX.answer(request_of(RESEND.deliver(mail(**attributes))), f"/{path}")
-    assert reply.response.status_code == 200, reply.response.text
-    assert [letter.recipient for letter in reply.letters]
+    result = SANDBOX.respond(request_of(RESEND.deliver(mail(**attributes))), f"/{path}")
+    assert result.response.status_code == 200, result.response.text
+    assert [delivery.recipient for delivery in result.deliveries]
 
 
 GOOD: dict[str, Any] = {"from": "shop@example.com", "to": ["ana@example.net"], "subject": "Hi", "text": "Hello"}
@@ -112,11 +112,11 @@ REFUSED: dict[str, tuple[str, Any, int, str, str]] = {
 
 @pytest.mark.parametrize(("path", "body", "status", "name", "words"), REFUSED.values(), ids=REFUSED.keys())
 def test_refuses(path: str, body: Any, status: int, name: str, words: str) -> None:
-    reply = ask(path, body)
-    answered = reply.response.json()
-    assert (reply.response.status_code, answered["statusCode"], answered["name"]) == (status, status, name)
+    result = ask(path, body)
+    answered = result.response.json()
+    assert (result.response.status_code, answered["statusCode"], answered["name"]) == (status, status, name)
     assert words in answered["message"]
-    assert not reply.letters
+    assert not result.deliveries
 
 
 WRONG_HEADERS: dict[str, tuple[dict[str, str | None], int, str]] = {
@@ -130,22 +130,22 @@ WRONG_HEADERS: dict[str, tuple[dict[str, str | None], int, str]] = {
 
 @pytest.mark.parametrize(("headers", "status", "words"), WRONG_HEADERS.values(), ids=WRONG_HEADERS.keys())
 def test_refuses_headers(headers: dict[str, str | None], status: int, words: str) -> None:
-    reply = ask("/emails", GOOD, **headers)
-    assert reply.response.status_code == status
-    assert words in reply.response.text
-    assert not reply.letters
+    result = ask("/emails", GOOD, **headers)
+    assert result.response.status_code == status
+    assert words in result.response.text
+    assert not result.deliveries
 
 
 def test_refuses_what_is_not_json() -> None:
     request = replace(Request.post("http://sandbox/emails", headers=HEADERS, json={}), body=b"{")
-    assert SANDBOX.answer(request, "/emails").response.status_code == 400
+    assert SANDBOX.respond(request, "/emails").response.status_code == 400
 
 
 def test_an_idempotency_key_sends_once() -> None:
     sandbox = ResendSandbox()
     first, second = (ask("/emails", GOOD, sandbox, Idempotency_Key="k") for _ in range(2))
     assert first.response.content == second.response.content
-    assert (len(first.letters), len(second.letters)) == (1, 0)
+    assert (len(first.deliveries), len(second.deliveries)) == (1, 0)
     other = ask("/emails", {**GOOD, "subject": "Ho"}, sandbox, Idempotency_Key="k")
     assert (other.response.status_code, other.response.json()["name"]) == (409, "invalid_idempotent_request")
 
@@ -153,9 +153,9 @@ def test_an_idempotency_key_sends_once() -> None:
 def test_a_permissive_batch() -> None:
     one = mail(to=["ana@example.net", "bad@localhost@", "bo@example.org"][::2], merge_data={})
     items = [GOOD, {**GOOD, "to": ["x"]}, {**GOOD, "to": ["bo@example.org"]}]
-    reply = ask("/emails/batch", items, x_batch_validation="permissive")
-    assert [letter.recipient for letter in reply.letters] == ["ana@example.net", "bo@example.org"]
-    assert reply.response.json()["errors"][0]["index"] == 1
+    result = ask("/emails/batch", items, x_batch_validation="permissive")
+    assert [delivery.recipient for delivery in result.deliveries] == ["ana@example.net", "bo@example.org"]
+    assert result.response.json()["errors"][0]["index"] == 1
     _, recipients = drive(RESEND.deliver(one), ask("/emails/batch", items[::2]).response)
     assert {status.status for status in recipients.values()} == {"queued"}
 
@@ -168,7 +168,7 @@ def test_what_arrives() -> None:
         "headers": {"X-Metadata": '{"n": 1}', "X-Tags": '["a"]', "X-Own": "1"},
         "attachments": [FILE],
     }
-    ana, cc = ask("/emails", body).letters
+    ana, cc = ask("/emails", body).deliveries
     assert (ana.recipient, ana.to, ana.subject) == (
         "ana@example.net",
         "Ana <ana@example.net>, suppressed@example.org",
@@ -183,8 +183,8 @@ def test_what_arrives() -> None:
 def test_variables_are_put_in() -> None:
     template = {"id": "welcome", "variables": {"NAME": "Ana", "N": 1.5}}
     body = {**TEMPLATED, "subject": "For {{{NAME}}}: {{{ N }}}{{{LOST}}}", "template": template}
-    [letter] = ask("/emails", body).letters
-    assert (letter.subject, letter.template) == ("For Ana: 1.5", "welcome")
+    [delivery] = ask("/emails", body).deliveries
+    assert (delivery.subject, delivery.template) == ("For Ana: 1.5", "welcome")
 
 
 KINDS: dict[str, dict[str, Any]] = {
@@ -200,15 +200,15 @@ KINDS: dict[str, dict[str, Any]] = {
 def test_webhook_calls(client: Client, events: list[Any], kind: str) -> None:
     sandbox = ResendSandbox()
     sent = mail(metadata={"n": 1}, tags=["a"], to=["Ana <ana@example.net>"])
-    reply = sandbox.answer(request_of(RESEND.deliver(sent)), "/emails")
-    request = sandbox.event(kind, reply.letters[0], "http://project/anymail/resend/tracking/")
+    result = sandbox.respond(request_of(RESEND.deliver(sent)), "/emails")
+    request = sandbox.event(kind, result.deliveries[0], "http://project/anymail/resend/tracking/")
     call = Call("/anymail/resend/tracking/", bytes(request.body), dict(request.headers))
     headers = {name: value for name, value in call.headers.items() if name != "Content-Type"}
     with override_settings(ANYMAIL=sandbox.settings("http://sandbox/resend/")):
         assert replace(call, headers=headers).post(client).status_code == 200
     [event] = events
     expected = {
-        "message_id": reply.letters[0].message_id,
+        "message_id": result.deliveries[0].message_id,
         "recipient": "ana@example.net",
         "metadata": {"n": 1},
         "tags": ["a"],
@@ -229,7 +229,7 @@ def test_settings_lead_here() -> None:
 
         def send(self, request: Request) -> Any:
             asked.append(request)
-            return sandbox.answer(request, request.url.removeprefix("http://sandbox/resend")).response
+            return sandbox.respond(request, request.url.removeprefix("http://sandbox/resend")).response
 
     with override_settings(ANYMAIL={**sandbox.settings("http://sandbox/resend/"), "TRANSPORT": Line}):
         one = message()

@@ -90,8 +90,8 @@ def test_fetches_are_the_sdks(sdk: Recorder) -> None:
 def test_the_sandboxs_calls_are_authentic_to_the_sdk(kind: str) -> None:
     sandbox = ResendSandbox()
     sender = make_esp(Resend, api_key=API_KEY)
-    [letter] = sandbox.answer(request_of(sender.deliver(mail())), "/emails").letters
-    request = sandbox.event(kind, letter, "http://project/")
+    [delivery] = sandbox.respond(request_of(sender.deliver(mail())), "/emails").deliveries
+    request = sandbox.event(kind, delivery, "http://project/")
     payload = bytes(request.body).decode()
     headers = {name: request.headers[f"svix-{name}"] for name in ("id", "timestamp", "signature")}
     verified = resend.Webhooks.verify({"payload": payload, "headers": headers, "webhook_secret": SIGNING_SECRET})

@@ -30,27 +30,32 @@ FILE = {"name": "a.csv", "type": "text/csv", "content": "MQ=="}
 
 
 def ask(body: Any, path: str = PATH, key: str = SECRET_KEY) -> Any:
-    return SANDBOX.answer(Request.post(f"http://sandbox{path}", headers={"X-Auth-Token": key}, json=body), path)
+    return SANDBOX.respond(Request.post(f"http://sandbox{path}", headers={"X-Auth-Token": key}, json=body), path)
 
 
 @pytest.mark.parametrize("name", REQUESTS)
 def test_takes_every_request_that_we_make(name: str) -> None:
     one = mail(**REQUESTS[name][0])
     request = request_of(SCALEWAY.deliver(one))
-    reply = SANDBOX.answer(request, PATH)
-    assert reply.response.status_code == 200, reply.response.text
-    _, recipients = drive(SCALEWAY.deliver(one), reply.response)
+    result = SANDBOX.respond(request, PATH)
+    assert result.response.status_code == 200, result.response.text
+    _, recipients = drive(SCALEWAY.deliver(one), result.response)
     assert statuses(recipients) == {
-        address.key: ("queued", letter.message_id)
-        for address, letter in zip(one.recipients, reply.letters, strict=True)
+        address.key: ("queued", delivery.message_id)
+        for address, delivery in zip(one.recipients, result.deliveries, strict=True)
     }
+
+
+def test_attachments_may_be_null() -> None:
+    [delivery] = ask({**GOOD, "attachments": None}).deliveries
+    assert delivery.attachments == []
 
 
 # What is wrong, and the argument and reason that Scaleway names.
 REFUSED: dict[str, tuple[Any, str, str]] = {
-    "unknown field": ({**GOOD, "reply_to": "x"}, "body", "unknown"),
+    "unknown field": ({**GOOD, "reply_to": "x"}, "reply_to", "unknown"),
     "an array": ([GOOD], "body", "format"),
-    "no sender": ({key: value for key, value in GOOD.items() if key != "from"}, "body", "required"),
+    "no sender": ({key: value for key, value in GOOD.items() if key != "from"}, "from", "required"),
     "bad sender": ({**GOOD, "from": {"email": "shop"}}, "from.email", "format"),
     "address with a name": ({**GOOD, "from": {"email": "Shop <shop@example.com>"}}, "from.email", "format"),
     "EAI": ({**GOOD, "to": [{"email": "josé@example.com"}]}, "to[0].email", "format"),
@@ -61,7 +66,7 @@ REFUSED: dict[str, tuple[Any, str, str]] = {
     "long subject": ({**GOOD, "subject": "x" * 999}, "subject", "constraint"),
     "attachment without a type": (
         {**GOOD, "attachments": [{"name": "a", "content": "MQ=="}]},
-        "attachments[0]",
+        "attachments[0].type",
         "required",
     ),
     "attachment of another type": (
@@ -70,7 +75,7 @@ REFUSED: dict[str, tuple[Any, str, str]] = {
         "constraint",
     ),
     "attachment without a name": ({**GOOD, "attachments": [{**FILE, "name": ""}]}, "attachments[0].name", "constraint"),
-    "attachment with a Content-ID": ({**GOOD, "attachments": [{**FILE, "cid": "x"}]}, "attachments[0]", "unknown"),
+    "attachment with a Content-ID": ({**GOOD, "attachments": [{**FILE, "cid": "x"}]}, "attachments[0].cid", "unknown"),
     "not base64": ({**GOOD, "attachments": [{**FILE, "content": "MQ"}]}, "attachments[0].content", "format"),
     "too many attachments": ({**GOOD, "attachments": [FILE] * 11}, "attachments", "constraint"),
     "too large": ({**GOOD, "text": "x" * 2 * 1024 * 1024}, "body", "constraint"),
@@ -91,11 +96,11 @@ REFUSED: dict[str, tuple[Any, str, str]] = {
 
 @pytest.mark.parametrize(("body", "argument", "reason"), REFUSED.values(), ids=REFUSED.keys())
 def test_refuses(body: Any, argument: str, reason: str) -> None:
-    reply = ask(body)
-    assert (reply.response.status_code, reply.response.json()["type"]) == (400, "invalid_arguments")
-    [detail] = reply.response.json()["details"]
+    result = ask(body)
+    assert (result.response.status_code, result.response.json()["type"]) == (400, "invalid_arguments")
+    [detail] = result.response.json()["details"]
     assert (detail["argument_name"], detail["reason"]) == (argument, reason)
-    assert not reply.letters
+    assert not result.deliveries
 
 
 @pytest.mark.parametrize(
@@ -109,14 +114,14 @@ def test_refuses(body: Any, argument: str, reason: str) -> None:
     ],
 )
 def test_refuses_otherwise(changes: dict[str, Any], status: int, kind: str) -> None:
-    reply = ask(**{"body": GOOD, **changes})
-    assert (reply.response.status_code, reply.response.json()["type"]) == (status, kind)
-    assert not reply.letters
+    result = ask(**{"body": GOOD, **changes})
+    assert (result.response.status_code, result.response.json()["type"]) == (status, kind)
+    assert not result.deliveries
 
 
 def test_refuses_what_is_not_json() -> None:
     request = replace(Request.post(f"http://sandbox{PATH}", headers=HEADERS, json={}), body=b"{")
-    assert SANDBOX.answer(request, PATH).response.status_code == 400
+    assert SANDBOX.respond(request, PATH).response.status_code == 400
 
 
 def test_what_arrives() -> None:
@@ -133,9 +138,9 @@ def test_what_arrives() -> None:
             {"key": "X-Own", "value": "1"},
         ],
     }
-    reply = ask(body)
-    assert [one["status"] for one in reply.response.json()["emails"]] == ["sending"] * 3
-    ana, cc = reply.letters
+    result = ask(body)
+    assert [one["status"] for one in result.response.json()["emails"]] == ["sending"] * 3
+    ana, cc = result.deliveries
     assert (ana.recipient, ana.from_email, ana.to, ana.cc, ana.reply_to) == (
         "ana@example.net",
         '"Shop, EU" <shop@example.com>',
@@ -161,13 +166,13 @@ KINDS: dict[str, dict[str, Any]] = {
 def test_webhook_calls(client: Client, events: list[Any], kind: str) -> None:
     sandbox = ScalewaySandbox()
     sent = mail(metadata={"n": 1}, tags=["é"], to=["Ana <ana@example.net>"])
-    reply = sandbox.answer(request_of(SCALEWAY.deliver(sent)), PATH)
-    request = sandbox.event(kind, reply.letters[0], "http://project/anymail/scaleway/tracking/")
+    result = sandbox.respond(request_of(SCALEWAY.deliver(sent)), PATH)
+    request = sandbox.event(kind, result.deliveries[0], "http://project/anymail/scaleway/tracking/")
     with override_settings(ANYMAIL=sandbox.settings("http://sandbox/scaleway/")):
         assert Call("/anymail/scaleway/tracking/", bytes(request.body)).post(client).status_code == 200
     [event] = events
     expected = {
-        "message_id": reply.letters[0].message_id,
+        "message_id": result.deliveries[0].message_id,
         "recipient": "ana@example.net",
         "metadata": {"n": 1},
         "tags": ["é"],
@@ -187,7 +192,7 @@ def test_settings_lead_here() -> None:
 
         def send(self, request: Request) -> Any:
             asked.append(request)
-            return sandbox.answer(request, request.url.removeprefix("http://sandbox/scaleway")).response
+            return sandbox.respond(request, request.url.removeprefix("http://sandbox/scaleway")).response
 
     with override_settings(ANYMAIL={**sandbox.settings("http://sandbox/scaleway/"), "TRANSPORT": Line}):
         one = message()

@@ -55,7 +55,7 @@ def sent_by_the_sdk(body: dict[str, Any]) -> tuple[Request, Any]:
 
     def request(method: str, url: str, headers: Any, data: Any, **rest: Any) -> Any:
         sent.append(Request(method, url, headers, data.encode()))
-        found = ScalewaySandbox().answer(request_of(SCALEWAY.deliver(mail())), PATH).response
+        found = ScalewaySandbox().respond(request_of(SCALEWAY.deliver(mail())), PATH).response
         return mock.Mock(status_code=found.status_code, text=found.text, headers={}, json=found.json)
 
     with mock.patch("requests.request", request):

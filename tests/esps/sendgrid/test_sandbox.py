@@ -24,22 +24,22 @@ PATH = "/v3/mail/send"
 
 def ask(body: Any, path: str = PATH, **headers: str) -> Any:
     request = Request.post(f"http://sandbox{path}", headers={"Authorization": f"Bearer {API_KEY}"}, json=body)
-    return SANDBOX.answer(Request("POST", request.url, {**request.headers, **headers}, request.body), path)
+    return SANDBOX.respond(Request("POST", request.url, {**request.headers, **headers}, request.body), path)
 
 
-# No content and no template; and an id that is a dynamic template's, whatever the message says.
-NOT_TAKEN = {"neither subject nor body", "legacy template by its word"}
+# No content and no template; an id that is a dynamic template's, whatever the message says; a substitution of null.
+NOT_TAKEN = {"neither subject nor body", "legacy template by its word", "legacy template"}
 
 
 @pytest.mark.parametrize("name", [name for name in REQUESTS if name not in NOT_TAKEN])
 def test_takes_every_request_that_we_make(name: str) -> None:
-    reply = SANDBOX.answer(request_of(SENDGRID.deliver(mail(**REQUESTS[name][0]))), PATH)
-    assert reply.response.status_code == 202, reply.response.text
-    assert len(reply.response.headers["X-Message-Id"]) == 22
-    assert reply.letters
+    result = SANDBOX.respond(request_of(SENDGRID.deliver(mail(**REQUESTS[name][0]))), PATH)
+    assert result.response.status_code == 202, result.response.text
+    assert len(result.response.headers["X-Message-Id"]) == 22
+    assert result.deliveries
 
 
-def test_letters() -> None:
+def test_deliveries() -> None:
     flow = SENDGRID.deliver(
         mail(
             to=["Ana <ana@example.net>", "bo@example.org"],
@@ -56,25 +56,29 @@ def test_letters() -> None:
         )
     )
     with numbered_ids():
-        reply = SANDBOX.answer(request_of(flow), PATH)
-    assert [(one.recipient, one.message_id, one.to, one.text) for one in reply.letters] == [
+        result = SANDBOX.respond(request_of(flow), PATH)
+    assert [(one.recipient, one.message_id, one.to, one.text) for one in result.deliveries] == [
         ("ana@example.net", "id-1", "Ana <ana@example.net>", "Hi Ana"),
         ("team@example.org", "id-1", "Ana <ana@example.net>", "Hi Ana"),
         ("bo@example.org", "id-2", "bo@example.org", "Hi Bo"),
         ("team@example.org", "id-2", "bo@example.org", "Hi Bo"),
     ]
-    letter = reply.letters[0]
-    assert (letter.subject, letter.cc, letter.reply_to) == ("Order at Example", "team@example.org", "help@example.com")
-    assert (letter.headers, letter.tags) == ({"X-Shop": "7"}, ["receipt"])
-    assert (letter.metadata, letter.attachments) == (
+    delivery = result.deliveries[0]
+    assert (delivery.subject, delivery.cc, delivery.reply_to) == (
+        "Order at Example",
+        "team@example.org",
+        "help@example.com",
+    )
+    assert (delivery.headers, delivery.tags) == ({"X-Shop": "7"}, ["receipt"])
+    assert (delivery.metadata, delivery.attachments) == (
         {"order": "7", "anymail_id": "id-1"},
         [("a.pdf", "application/pdf", 3)],
     )
 
 
 def test_sandbox_mode_sends_nothing() -> None:
-    reply = ask({**GOOD, "mail_settings": {"sandbox_mode": {"enable": True}}})
-    assert (reply.response.status_code, reply.response.content, reply.letters) == (200, b"", ())
+    result = ask({**GOOD, "mail_settings": {"sandbox_mode": {"enable": True}}})
+    assert (result.response.status_code, result.response.content, result.deliveries) == (200, b"", ())
 
 
 GOOD = {
@@ -106,7 +110,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str | None, str]] = {
     "bad sender": ({"from": {"email": "shop"}}, "from.email", "valid address"),
     "bad reply_to_list": ({"reply_to_list": [{"email": "x"}]}, "reply_to_list.0.email", "valid address"),
     "both reply_to": ({"reply_to": ANA, "reply_to_list": [ANA]}, "reply_to_list", "cannot be used together"),
-    "equal reply_to": ({"reply_to_list": [ANA, ANA]}, "reply_to_list", "non-unique"),
+    "equal reply_to": ({"reply_to_list": [ANA, ANA]}, "reply_to_list", "the same item twice"),
     "address twice": (to(ANA, cc=[{"email": "ANA@example.net"}]), "personalizations.0", "should be unique"),
     "too many": (to(*({"email": f"r{n}@example.com"} for n in range(1001))), "personalizations", "1000"),
     "no content": ({"content": None}, "content", "the content parameter is required"),
@@ -118,6 +122,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str | None, str]] = {
     "numbers in own custom_args": (to(ANA, custom_args={"n": 7}), None, "Bad Request"),
     "numbers in headers": ({"headers": {"X-N": 7}}, None, "Bad Request"),
     "numbers in substitutions": (to(ANA, substitutions={"n": 7}), None, "Bad Request"),
+    "null in substitutions": (to(ANA, substitutions={"n": None}), None, "Bad Request"),
     "reserved header": ({"headers": {"Reply-To": "x@example.com"}}, "headers", "reserved"),
     "own reserved header": (to(ANA, headers={"cc": "x"}), "personalizations.0.headers", "reserved"),
     "substitutions in a dynamic template": (
@@ -125,8 +130,8 @@ REFUSED: dict[str, tuple[dict[str, Any], str | None, str]] = {
         "personalizations.0.substitutions",
         "may not be used with dynamic templating",
     ),
-    "eleven categories": ({"categories": [f"c{n}" for n in range(11)]}, "categories", "too long"),
-    "category twice": ({"categories": ["a", "a"]}, "categories", "non-unique"),
+    "eleven categories": ({"categories": [f"c{n}" for n in range(11)]}, "categories", "at most 10 items"),
+    "category twice": ({"categories": ["a", "a"]}, "categories", "the same item twice"),
     "in milliseconds": ({"send_at": 1773489600000}, "send_at", "72 hours"),
     "own time in milliseconds": (to(ANA, send_at=1773489600000), "personalizations.0.send_at", "72 hours"),
     "time in words": ({"send_at": "tomorrow"}, "send_at", "integer"),
@@ -142,12 +147,12 @@ REFUSED: dict[str, tuple[dict[str, Any], str | None, str]] = {
 
 @pytest.mark.parametrize(("change", "field", "words"), REFUSED.values(), ids=REFUSED.keys())
 def test_refuses(change: dict[str, Any], field: str | None, words: str) -> None:
-    reply = ask({name: value for name, value in {**GOOD, **change}.items() if value is not None})
-    assert reply.response.status_code == 400
-    [error] = reply.response.json()["errors"]
+    result = ask({name: value for name, value in {**GOOD, **change}.items() if value is not None})
+    assert result.response.status_code == 400
+    [error] = result.response.json()["errors"]
     assert error["field"] == field
     assert words in error["message"]
-    assert not reply.letters
+    assert not result.deliveries
 
 
 def test_takes_what_the_refused_were_made_from() -> None:
@@ -163,7 +168,7 @@ def test_refuses_what_is_no_json() -> None:
     request = Request(
         "POST", "http://x", {"Authorization": f"Bearer {API_KEY}", "Content-Type": "application/json"}, b"{"
     )
-    assert SANDBOX.answer(request, PATH).response.status_code == 400
+    assert SANDBOX.respond(request, PATH).response.status_code == 400
 
 
 def test_refuses_a_wrong_key() -> None:
@@ -194,10 +199,10 @@ def test_event(client: Client, events: list[Any], kind: str, expected: dict[str,
     sandbox = SendGridSandbox()
     one = mail(metadata={"order": 7}, tags=["receipt"])
     flow = SENDGRID.deliver(one)
-    reply = sandbox.answer(next(flow), PATH)
+    result = sandbox.respond(next(flow), PATH)
     with pytest.raises(StopIteration) as finished:
-        flow.send(reply.response)
-    request = sandbox.event(kind, reply.letters[0], "/anymail/sendgrid/tracking/")
+        flow.send(result.response)
+    request = sandbox.event(kind, result.deliveries[0], "/anymail/sendgrid/tracking/")
     with override_settings(ANYMAIL=sandbox.settings("http://sandbox/sendgrid/")):
         response = Call(request.url, bytes(request.body), dict(request.headers)).post(client)
     assert response.status_code == 200
@@ -212,4 +217,4 @@ def test_settings_lead_here() -> None:
     esp = make_esp(SendGrid, api_key=settings["SENDGRID_API_KEY"], api_url=settings["SENDGRID_API_URL"])
     request = request_of(esp.deliver(mail()))
     assert request.url == "http://127.0.0.1:8025/sendgrid/v3/mail/send"
-    assert SANDBOX.answer(request, PATH).response.status_code == 202
+    assert SANDBOX.respond(request, PATH).response.status_code == 202

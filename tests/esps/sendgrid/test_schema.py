@@ -8,7 +8,7 @@ import pytest
 from sendgrid.helpers import mail as sg
 from sendgrid.helpers.eventwebhook import EventWebhook
 
-from anymail.esps.kit.sandbox import Letter
+from anymail.esps.kit.sandbox import SandboxDelivery
 from anymail.esps.sendgrid.sandbox import SendGridSandbox, verification_key
 from anymail.esps.sendgrid.tracking import SIGNATURE, TIMESTAMP
 from esps.sendgrid.signed import SAMPLE_KEY
@@ -98,8 +98,8 @@ def test_the_library_makes_the_same_request(name: str, theirs: Any) -> None:
 
 
 def test_the_library_verifies_the_sandbox() -> None:
-    letter = Letter(recipient="ana@example.net", message_id="id-1", extra={"x_message_id": "Xj5"})
-    request = SendGridSandbox().event("delivered", letter, "http://project/")
+    delivery = SandboxDelivery(recipient="ana@example.net", message_id="id-1", extra={"x_message_id": "Xj5"})
+    request = SendGridSandbox().event("delivered", delivery, "http://project/")
     headers = dict(request.headers)
     verifier = EventWebhook(verification_key())
     body = bytes(request.body).decode()

@@ -24,33 +24,35 @@ PATH = "/api/v1/transmissions/"
 
 def ask(body: Any, **headers: str) -> Any:
     request = Request.post(f"http://sandbox{PATH}", headers={"Authorization": API_KEY, **headers}, json=body)
-    return SANDBOX.answer(request, PATH)
+    return SANDBOX.respond(request, PATH)
 
 
 def send(**attributes: Any) -> Any:
     request = request_of(SPARKPOST.deliver(mail(**attributes)))
-    return SANDBOX.answer(request, request.url.removeprefix(URL.rstrip("/")))
+    return SANDBOX.respond(request, request.url.removeprefix(URL.rstrip("/")))
 
 
 @pytest.mark.parametrize("name", [name for name in REQUESTS if name != "stored list of recipients"])
 def test_takes_every_request_that_we_make(name: str) -> None:
     attributes, body = REQUESTS[name]
-    reply = send(**attributes)
-    assert reply.response.status_code == 200, reply.response.text
-    assert [letter.recipient for letter in reply.letters] == [one["address"]["email"] for one in body["recipients"]]
+    result = send(**attributes)
+    assert result.response.status_code == 200, result.response.text
+    assert [delivery.recipient for delivery in result.deliveries] == [
+        one["address"]["email"] for one in body["recipients"]
+    ]
 
 
 def test_its_answers_are_read() -> None:
     flow = SPARKPOST.deliver(mail(**TWO))
-    reply = SANDBOX.answer(request_of(SPARKPOST.deliver(mail(**TWO))), PATH)
-    _, recipients = drive(flow, reply.response)
-    message_id = reply.letters[0].message_id
+    result = SANDBOX.respond(request_of(SPARKPOST.deliver(mail(**TWO))), PATH)
+    _, recipients = drive(flow, result.response)
+    message_id = result.deliveries[0].message_id
     assert message_id.isdigit()
     assert statuses(recipients) == dict.fromkeys(TWO["to"], ("queued", message_id))
 
 
 def test_renders_what_each_recipient_gets() -> None:
-    reply = send(
+    result = send(
         to=["Ana <ana@example.net>", "bob@example.org"],
         cc=["kim@example.net"],
         subject="Order {{order_no}}",
@@ -65,7 +67,7 @@ def test_renders_what_each_recipient_gets() -> None:
         tags=["receipt"],
         attach=[("a.txt", b"12", "text/plain")],
     )
-    ana, bob, *copies = reply.letters
+    ana, bob, *copies = result.deliveries
     assert (ana.to, ana.cc, ana.subject, ana.text) == (
         "Ana <ana@example.net>",
         "kim@example.net",
@@ -82,14 +84,14 @@ def test_renders_what_each_recipient_gets() -> None:
     assert [(one.recipient, one.to) for one in copies] == [("kim@example.net", ana.to), ("kim@example.net", bob.to)]
 
 
-def test_letters_of_other_content() -> None:
-    [template] = send(**REQUESTS["template with sender, reply-to and bcc"][0]).letters[:1]
+def test_deliveries_of_other_content() -> None:
+    [template] = send(**REQUESTS["template with sender, reply-to and bcc"][0]).deliveries[:1]
     assert (template.template, template.from_email, template.reply_to) == (
         "order-receipt",
         "Shop <shop@example.com>",
         "help@example.com, sales@example.com",
     )
-    [raw] = send(**REQUESTS["raw MIME in esp_extra"][0]).letters
+    [raw] = send(**REQUESTS["raw MIME in esp_extra"][0]).deliveries
     assert (raw.from_email, raw.subject, raw.text) == ("a@example.com", "Hi", "Hello")
 
 
@@ -98,8 +100,8 @@ GOOD: dict[str, Any] = {"content": CONTENT, "recipients": [{"address": "ana@exam
 
 
 def test_takes_a_good_call() -> None:
-    [letter] = ask(GOOD).letters
-    assert (letter.recipient, letter.from_email) == ("ana@example.net", "Shop <shop@example.com>")
+    [delivery] = ask(GOOD).deliveries
+    assert (delivery.recipient, delivery.from_email) == ("ana@example.net", "Shop <shop@example.com>")
 
 
 # What is wrong, and SparkPost's status and code for it.
@@ -132,35 +134,35 @@ REFUSED: dict[str, tuple[Any, int, str]] = {
 
 @pytest.mark.parametrize(("body", "status", "code"), REFUSED.values(), ids=REFUSED.keys())
 def test_refuses(body: Any, status: int, code: str) -> None:
-    reply = ask(body)
-    assert (reply.response.status_code, reply.response.json()["errors"][0]["code"]) == (status, code)
-    assert not reply.letters
+    result = ask(body)
+    assert (result.response.status_code, result.response.json()["errors"][0]["code"]) == (status, code)
+    assert not result.deliveries
 
 
 def test_refuses_a_wrong_key_type_or_encoding() -> None:
     assert ask(GOOD, Authorization=f"Bearer {API_KEY}").response.status_code == 401
     headers = {"Authorization": API_KEY, "Content-Type": "text/plain"}
-    assert SANDBOX.answer(Request("POST", "http://x", headers, b"{}"), PATH).response.status_code == 415
+    assert SANDBOX.respond(Request("POST", "http://x", headers, b"{}"), PATH).response.status_code == 415
     headers["Content-Type"] = "application/json"
-    not_utf8 = SANDBOX.answer(Request("POST", "http://x", headers, b'{"\xff": 1}'), PATH)
+    not_utf8 = SANDBOX.respond(Request("POST", "http://x", headers, b'{"\xff": 1}'), PATH)
     assert not_utf8.response.json()["errors"][0]["code"] == "1305"
-    assert SANDBOX.answer(Request("POST", "http://x", headers, b"{"), PATH).response.status_code == 422
-    assert SANDBOX.answer(Request("GET", "http://x", headers), PATH).response.status_code == 404
+    assert SANDBOX.respond(Request("POST", "http://x", headers, b"{"), PATH).response.status_code == 422
+    assert SANDBOX.respond(Request("GET", "http://x", headers), PATH).response.status_code == 404
 
 
 def test_takes_the_rest_without_an_invalid_recipient() -> None:
-    reply = ask({**GOOD, "recipients": [{"address": "not-an-address"}, {"address": {"email": "bob@example.org"}}]})
-    assert reply.response.status_code == 200
-    answer = reply.response.json()
+    result = ask({**GOOD, "recipients": [{"address": "not-an-address"}, {"address": {"email": "bob@example.org"}}]})
+    assert result.response.status_code == 200
+    answer = result.response.json()
     assert (answer["results"]["total_accepted_recipients"], answer["results"]["total_rejected_recipients"]) == (1, 1)
     assert answer["results"]["rcpt_to_errors"][0]["description"] == "invalid recipient address.email: not-an-address"
-    assert [letter.recipient for letter in reply.letters] == ["bob@example.org"]
+    assert [delivery.recipient for delivery in result.deliveries] == ["bob@example.org"]
 
 
 def test_takes_a_suppressed_recipient_and_delivers_nothing() -> None:
-    reply = ask({**GOOD, "recipients": [{"address": "suppressed@example.com"}]})
-    assert reply.response.json()["results"]["total_accepted_recipients"] == 1
-    assert not reply.letters
+    result = ask({**GOOD, "recipients": [{"address": "suppressed@example.com"}]})
+    assert result.response.json()["results"]["total_accepted_recipients"] == 1
+    assert not result.deliveries
 
 
 # The kinds of event, and what else they become.
@@ -175,21 +177,21 @@ EVENTS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("kind", sorted(SANDBOX.events))
 def test_tells_of_events(client: Client, events: list[Any], kind: str) -> None:
-    [letter] = send(to=["Ana@example.net"], tags=["receipt"], metadata={"order": "1"}).letters
-    request = SANDBOX.event(kind, letter, "/anymail/sparkpost/tracking/")
+    [delivery] = send(to=["Ana@example.net"], tags=["receipt"], metadata={"order": "1"}).deliveries
+    request = SANDBOX.event(kind, delivery, "/anymail/sparkpost/tracking/")
     with override_settings(ANYMAIL=SANDBOX.settings(URL)):
         call = Call(request.url, bytes(request.body), dict(request.headers))
         assert call.post(client).status_code == 200
     [event] = events
-    assert (event.event_type, event.message_id, event.recipient) == (kind, letter.message_id, "Ana@example.net")
+    assert (event.event_type, event.message_id, event.recipient) == (kind, delivery.message_id, "Ana@example.net")
     assert (event.timestamp, event.tags, event.metadata) == (NOW, ["receipt"], {"order": "1"})
     for name, value in EVENTS[kind].items():
         assert getattr(event, name) == value
 
 
 def test_its_webhook_calls_need_its_token(client: Client, events: list[Any]) -> None:
-    [letter] = send().letters
-    request = SANDBOX.event("delivered", letter, "/anymail/sparkpost/tracking/")
+    [delivery] = send().deliveries
+    request = SANDBOX.event("delivered", delivery, "/anymail/sparkpost/tracking/")
     with override_settings(ANYMAIL=SANDBOX.settings(URL)):
         assert Call(request.url, bytes(request.body)).post(client).status_code == 400
     assert not events

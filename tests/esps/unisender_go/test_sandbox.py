@@ -28,7 +28,7 @@ def sandbox() -> UnisenderGoSandbox:
 
 
 def take(sandbox: UnisenderGoSandbox, request: Request) -> Any:
-    return sandbox.answer(request, request.url.removeprefix("http://sandbox/unisender_go"))
+    return sandbox.respond(request, request.url.removeprefix("http://sandbox/unisender_go"))
 
 
 def ask(sandbox: UnisenderGoSandbox, message: Any, key: str = API_KEY) -> Any:
@@ -36,16 +36,18 @@ def ask(sandbox: UnisenderGoSandbox, message: Any, key: str = API_KEY) -> Any:
     return take(sandbox, Request.post(f"{API_URL}email/send.json", headers=headers, json={"message": message}))
 
 
-# Nobody in To, which Unisender Go does not allow with a Cc.
-REFUSED_REQUESTS = {"no to"}
+# Nobody in To, which Unisender Go does not allow with a Cc; an attachment without a name.
+REFUSED_REQUESTS = {"no to", "attachments of the same name, or none"}
 
 
 @pytest.mark.parametrize("name", [name for name in REQUESTS if name not in REFUSED_REQUESTS])
 def test_takes_every_request_that_we_make(sandbox: UnisenderGoSandbox, name: str) -> None:
     one = mail(**REQUESTS[name][0])
-    reply = take(sandbox, request_of(GO.deliver(one)))
-    assert reply.response.status_code == 200, reply.response.text
-    assert {letter.recipient.lower() for letter in reply.letters} == {r.addr_spec.lower() for r in one.recipients}
+    result = take(sandbox, request_of(GO.deliver(one)))
+    assert result.response.status_code == 200, result.response.text
+    assert {delivery.recipient.lower() for delivery in result.deliveries} == {
+        r.addr_spec.lower() for r in one.recipients
+    }
 
 
 GOOD: dict[str, Any] = {
@@ -88,13 +90,14 @@ REFUSED: dict[str, tuple[Any, int]] = {
     "blank subject": ({**GOOD, "subject": " "}, 1576),
     "no body": (without("body"), 1577),
     "reply_to with a name": ({**GOOD, "reply_to": "Help <help@example.com>"}, 1519),
-    "substitution of a list": ({**GOOD, "recipients": [{**ANA, "substitutions": {"a": [1]}}]}, 212),
+    "substitution of null": ({**GOOD, "recipients": [{**ANA, "substitutions": {"a": None}}]}, 212),
+    "substitution of a switch": ({**GOOD, "global_substitutions": {"a": True}}, 212),
     "substitution's name": ({**GOOD, "global_substitutions": {"my-name": "x"}}, 1580),
     "metadata of an object": ({**GOOD, "global_metadata": {"a": {}}}, 216),
     "too much metadata": ({**GOOD, "recipients": [{**ANA, "metadata": {f"k{n}": n for n in range(11)}}]}, 217),
     "metadata too long": ({**GOOD, "global_metadata": {"a": "x" * 1025}}, 218),
     "five tags": ({**GOOD, "tags": list("abcde")}, 1532),
-    "tag too long": ({**GOOD, "tags": ["x" * 51]}, 1534),
+    "tag too long": ({**GOOD, "tags": ["x" * 101]}, 1534),
     "the same tag twice": ({**GOOD, "tags": ["a", "a"]}, 1535),
     "headers as an array": ({**GOOD, "headers": []}, 1506),
     "too many headers": ({**GOOD, "headers": {f"X-{number}": "1" for number in range(51)}}, 1507),
@@ -102,6 +105,8 @@ REFUSED: dict[str, tuple[Any, int]] = {
     "slash in an image's name": ({**GOOD, "inline_attachments": [{**FILE, "name": "a/b"}]}, 1594),
     "the same file's name twice": ({**GOOD, "attachments": [FILE, FILE]}, 1591),
     "the same image's name twice": ({**GOOD, "inline_attachments": [FILE, FILE]}, 1595),
+    "file without a name": ({**GOOD, "attachments": [{**FILE, "name": ""}]}, 207),
+    "image without a name": ({**GOOD, "inline_attachments": [{**FILE, "name": ""}]}, 207),
     "file without content": ({**GOOD, "attachments": [{"type": "text/plain", "name": "a"}]}, 1592),
     "image without content": ({**GOOD, "inline_attachments": [{"type": "text/plain", "name": "a"}]}, 1596),
     "file without type": ({**GOOD, "attachments": [{"name": "a", "content": "MQ=="}]}, 1593),
@@ -131,22 +136,22 @@ REFUSED: dict[str, tuple[Any, int]] = {
 
 @pytest.mark.parametrize(("message", "code"), REFUSED.values(), ids=REFUSED.keys())
 def test_refuses(sandbox: UnisenderGoSandbox, message: Any, code: int) -> None:
-    reply = ask(sandbox, message)
-    answer = reply.response.json()
-    assert (reply.response.status_code, answer["status"], answer["code"]) == (400, "error", code), answer
-    assert not reply.letters
+    result = ask(sandbox, message)
+    answer = result.response.json()
+    assert (result.response.status_code, answer["status"], answer["code"]) == (400, "error", code), answer
+    assert not result.deliveries
 
 
 @pytest.mark.parametrize(("key", "code"), [("", 101), ("wrong", 102)])
 def test_refuses_a_wrong_key(sandbox: UnisenderGoSandbox, key: str, code: int) -> None:
-    reply = ask(sandbox, GOOD, key)
-    assert (reply.response.status_code, reply.response.json()["code"]) == (401, code)
+    result = ask(sandbox, GOOD, key)
+    assert (result.response.status_code, result.response.json()["code"]) == (401, code)
 
 
 @pytest.mark.parametrize(("body", "status", "code"), [(b"{", 400, 111), (b" " * 10_485_761, 413, 199)])
 def test_refuses_what_cannot_be_read(sandbox: UnisenderGoSandbox, body: bytes, status: int, code: int) -> None:
-    reply = take(sandbox, Request("POST", f"{API_URL}email/send.json", {"X-API-KEY": API_KEY}, body))
-    assert (reply.response.status_code, reply.response.json()["code"]) == (status, code)
+    result = take(sandbox, Request("POST", f"{API_URL}email/send.json", {"X-API-KEY": API_KEY}, body))
+    assert (result.response.status_code, result.response.json()["code"]) == (status, code)
 
 
 def test_knows_no_other_path(sandbox: UnisenderGoSandbox) -> None:
@@ -156,28 +161,34 @@ def test_knows_no_other_path(sandbox: UnisenderGoSandbox) -> None:
     )
 
 
+def test_takes_what_the_template_engines_need(sandbox: UnisenderGoSandbox) -> None:
+    values = {"items": [{"name": "Lamp", "price": 7}], "shop": {"city": "Gouda"}}
+    message = {**GOOD, "template_engine": "velocity", "global_substitutions": values, "tags": ["x" * 100]}
+    assert ask(sandbox, message).response.status_code == 200
+
+
 def test_takes_a_key_once_a_minute() -> None:
     now = NOW
     sandbox = UnisenderGoSandbox(clock=lambda: now)
     message = {**GOOD, "idempotence_key": "k"}
-    assert ask(sandbox, message).letters
+    assert ask(sandbox, message).deliveries
     now += dt.timedelta(seconds=59)
-    reply = ask(sandbox, message)
-    assert (reply.response.json()["code"], reply.letters) == (1573, ())
+    result = ask(sandbox, message)
+    assert (result.response.json()["code"], result.deliveries) == (1573, ())
     now += dt.timedelta(seconds=1)
-    assert ask(sandbox, message).letters
+    assert ask(sandbox, message).deliveries
 
 
 def test_a_repeat_after_a_lost_answer_sends_once(sandbox: UnisenderGoSandbox) -> None:
     flow = GO.deliver(mail())
     request = next(flow)
-    [letter] = take(sandbox, request).letters
+    [delivery] = take(sandbox, request).deliveries
     with pytest.raises(StopIteration) as finished:
         flow.send(take(sandbox, request).response)
-    assert statuses(finished.value.value) == {"ana@example.net": ("unknown", letter.message_id)}
+    assert statuses(finished.value.value) == {"ana@example.net": ("unknown", delivery.message_id)}
 
 
-def test_each_gets_a_letter_of_their_own(sandbox: UnisenderGoSandbox) -> None:
+def test_each_gets_a_delivery_of_their_own(sandbox: UnisenderGoSandbox) -> None:
     one = mail(
         from_email="Shop <shop@example.com>",
         to=["Ana López <ana@example.net>", "bo@example.org"],
@@ -193,7 +204,7 @@ def test_each_gets_a_letter_of_their_own(sandbox: UnisenderGoSandbox) -> None:
         merge_global_data={"site": "Shop"},
         merge_headers={"ana@example.net": {"List-Unsubscribe": "<https://example.com/u/ana>"}},
     )
-    ana, bo = take(sandbox, request_of(GO.deliver(one))).letters
+    ana, bo = take(sandbox, request_of(GO.deliver(one))).deliveries
     assert (ana.recipient, ana.subject, ana.text, ana.html) == ("ana@example.net", "Hi Ana", "Ana: Shop", "<p>Ana")
     assert (bo.recipient, bo.subject, bo.text, bo.html) == ("bo@example.org", "Hi ", "you: Shop", "<p>")
     assert (ana.to, bo.to) == ("Ana López <ana@example.net>", "bo@example.org")
@@ -207,21 +218,25 @@ def test_each_gets_a_letter_of_their_own(sandbox: UnisenderGoSandbox) -> None:
 
 def test_everybody_sees_to_and_cc(sandbox: UnisenderGoSandbox) -> None:
     one = mail(to=['"Berg, Bob" <bob@example.org>'], cc=["Zoë <zoe@example.org>"], bcc=["archive@example.com"])
-    letters = take(sandbox, request_of(GO.deliver(one))).letters
-    assert [letter.recipient for letter in letters] == ["bob@example.org", "zoe@example.org", "archive@example.com"]
-    for letter in letters:
-        assert (letter.to, letter.cc) == ("Berg, Bob <bob@example.org>", "Zoë <zoe@example.org>")
+    deliveries = take(sandbox, request_of(GO.deliver(one))).deliveries
+    assert [delivery.recipient for delivery in deliveries] == [
+        "bob@example.org",
+        "zoe@example.org",
+        "archive@example.com",
+    ]
+    for delivery in deliveries:
+        assert (delivery.to, delivery.cc) == ("Berg, Bob <bob@example.org>", "Zoë <zoe@example.org>")
 
 
 def test_other_headers_are_dropped(sandbox: UnisenderGoSandbox) -> None:
-    [letter] = ask(sandbox, {**GOOD, "headers": {"X-A": "1", "Precedence": "bulk"}}).letters
-    assert letter.headers == {"X-A": "1"}
+    [delivery] = ask(sandbox, {**GOOD, "headers": {"X-A": "1", "Precedence": "bulk"}}).deliveries
+    assert delivery.headers == {"X-A": "1"}
 
 
 def test_no_substitution_without_an_engine(sandbox: UnisenderGoSandbox) -> None:
     message = {**GOOD, "template_engine": "none", "body": {"plaintext": "{{ a }} {{b}}"}}
-    [letter] = ask(sandbox, message).letters
-    assert letter.text == "{{ a }} {{b}}"
+    [delivery] = ask(sandbox, message).deliveries
+    assert delivery.text == "{{ a }} {{b}}"
 
 
 @pytest.mark.parametrize(
@@ -244,13 +259,13 @@ def test_no_substitution_without_an_engine(sandbox: UnisenderGoSandbox) -> None:
 )
 def test_statuses(sandbox: UnisenderGoSandbox, attributes: dict[str, Any], expected: dict[str, str]) -> None:
     flow = GO.deliver(mail(**attributes))
-    reply = take(sandbox, next(flow))
+    result = take(sandbox, next(flow))
     with pytest.raises(StopIteration) as finished:
-        flow.send(reply.response)
+        flow.send(result.response)
     recipients = finished.value.value
     assert {email: status for email, (status, _) in statuses(recipients).items()} == expected
     queued = {one.message_id for one in recipients.values() if one.status == "queued"}
-    assert {letter.message_id for letter in reply.letters} == queued
+    assert {delivery.message_id for delivery in result.deliveries} == queued
 
 
 def test_cc_without_to_is_an_error(sandbox: UnisenderGoSandbox) -> None:
@@ -274,11 +289,11 @@ EVENTS: dict[str, dict[str, Any]] = {
 def test_events(
     client: Client, events: list[Any], sandbox: UnisenderGoSandbox, kind: str, expected: dict[str, Any]
 ) -> None:
-    [letter] = take(sandbox, request_of(GO.deliver(mail(metadata={"order": "1/2"})))).letters
-    request = sandbox.event(kind, letter, f"http://project{URL}")
+    [delivery] = take(sandbox, request_of(GO.deliver(mail(metadata={"order": "1/2"})))).deliveries
+    request = sandbox.event(kind, delivery, f"http://project{URL}")
     assert Call(URL, bytes(request.body)).post(client).status_code == 200
     [event] = events
-    common = {"message_id": letter.message_id, "recipient": "ana@example.net", "timestamp": NOW}
+    common = {"message_id": delivery.message_id, "recipient": "ana@example.net", "timestamp": NOW}
     for name, value in {**common, "metadata": {"order": "1/2"}, **expected}.items():
         assert getattr(event, name) == value
 

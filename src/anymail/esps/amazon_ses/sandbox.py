@@ -15,11 +15,22 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from anymail.esps.amazon_ses.signing import authorization, sha256
-from anymail.esps.kit.sandbox import Letter, Refusal, Reply, SandboxESP, addresses, json_of, json_response, violation
+from anymail.esps.kit.sandbox import (
+    JSONSandbox,
+    Refusal,
+    SandboxDelivery,
+    SandboxESP,
+    SandboxResult,
+    Violation,
+    addresses,
+    is_suppressed,
+    json_response,
+    needs,
+)
 from anymail.esps.kit.topics import signed
 from anymail.esps.kit.webhook import constant_time_equal
 from anymail.exceptions import AnymailInvalidAddress
-from anymail.wire import Headers, Request, Response
+from anymail.wire import Headers, Request
 
 REGION = "us-east-1"
 TOPIC_ARN = f"arn:aws:sns:{REGION}:000000000000:anymail-sandbox"
@@ -47,7 +58,8 @@ _ONCE = ("From", "To", "Cc", "Bcc", "Reply-To", "Subject", "Date", "Message-ID",
 @lru_cache
 def schema(operation: str) -> dict[str, Any]:
     """What botocore's model of the API says of an operation's body, as a JSON schema."""
-    import botocore.session
+    with needs("botocore"):
+        import botocore.session
 
     model = botocore.session.Session().get_service_model("sesv2")
     return _schema_of(model.operation_model(operation).input_shape)
@@ -78,6 +90,7 @@ class SNSKey(NamedTuple):
 
 
 @lru_cache
+@needs("cryptography")
 def sns_key() -> SNSKey:
     """The key of this process."""
     from cryptography import x509
@@ -106,12 +119,17 @@ def _refusal(text: str, name: str = "BadRequestException", status: int = 400) ->
     return Refusal(json_response(status, {"message": text}, {"x-amzn-errortype": name}))
 
 
-class AmazonSESSandbox(SandboxESP):
+class AmazonSESSandbox(JSONSandbox):
     slug = "amazon_ses"
     routes = (
         ("POST", "/v2/email/outbound-emails", "send_email"),
         ("POST", "/v2/email/outbound-bulk-emails", "send_bulk_email"),
     )
+    not_found = json_response(404, {"message": None}, {"x-amzn-errortype": "UnknownOperationException"})
+    wrong_content_type = _refusal(
+        "The Content-Type must be application/json.", "UnsupportedMediaTypeException", 415
+    ).response
+    malformed = _refusal("The body is not JSON.", "SerializationException").response
 
     def settings(self, url: str) -> dict[str, Any]:
         return {
@@ -125,14 +143,11 @@ class AmazonSESSandbox(SandboxESP):
             "AMAZON_SES_SNS_CERTIFICATES": {sns_key().url: sns_key().certificate},
         }
 
-    def not_found(self, request: Request) -> Response:
-        return json_response(404, {"message": None}, {"x-amzn-errortype": "UnknownOperationException"})
-
     def new_id(self) -> str:
         return f"0100019cb7a1f4d2-{super().new_id()}-000000"
 
-    def send_email(self, request: Request) -> Reply:
-        body = self._body(request, "SendEmail")
+    def send_email(self, request: Request) -> SandboxResult:
+        body = self._checked(request, "SendEmail")
         self._check_tags(body.get("EmailTags", ()))
         content = body["Content"]
         if len(content) != 1:
@@ -145,45 +160,40 @@ class AmazonSESSandbox(SandboxESP):
             common = self._from_simple(body, content["Simple"])
         else:
             common = self._from_template(body, content["Template"], "{}")
-        letters = self._letters(destination, message_id, body.get("EmailTags", ()), common)
-        return Reply(json_response(200, {"MessageId": message_id}), letters)
+        deliveries = self._deliveries(destination, message_id, body.get("EmailTags", ()), common)
+        return SandboxResult(json_response(200, {"MessageId": message_id}), deliveries)
 
-    def send_bulk_email(self, request: Request) -> Reply:
-        body = self._body(request, "SendBulkEmail")
+    def send_bulk_email(self, request: Request) -> SandboxResult:
+        body = self._checked(request, "SendBulkEmail")
         self._check_tags(body.get("DefaultEmailTags", ()))
         if not body["BulkEmailEntries"] or "Template" not in body["DefaultContent"]:
             raise _refusal("A template and at least one entry are required.")
         destinations = [self._destination(entry["Destination"]) for entry in body["BulkEmailEntries"]]
-        if sum(len(one) for destination in destinations for one in destination.values()) > 50:
+        if sum(len(destination[kind]) for destination in destinations for kind in ("To", "Cc", "Bcc")) > 50:
             raise _refusal("Too many destinations: at most 50 are allowed.")
-        results, letters = [], []
+        results, deliveries = [], []
         for entry, destination in zip(body["BulkEmailEntries"], destinations, strict=True):
             message_id = self.new_id()
             replacement = entry.get("ReplacementEmailContent", {}).get("ReplacementTemplate", {})
             data = replacement.get("ReplacementTemplateData", "{}")
             common = self._from_template(body, body["DefaultContent"]["Template"], data, entry)
             tags = [*body.get("DefaultEmailTags", ()), *entry.get("ReplacementTags", ())]
-            letters += self._letters(destination, message_id, tags, common)
+            deliveries += self._deliveries(destination, message_id, tags, common)
             results.append({"Status": "SUCCESS", "MessageId": message_id})
-        return Reply(json_response(200, {"BulkEmailEntryResults": results}), letters)
+        return SandboxResult(json_response(200, {"BulkEmailEntryResults": results}), deliveries)
 
-    def _body(self, request: Request, operation: str) -> Any:
-        self._authenticate(request)
-        if request.headers.get("Content-Type") != "application/json":
-            raise _refusal("The Content-Type must be application/json.", "UnsupportedMediaTypeException", 415)
-        try:
-            body = json_of(request)
-        except ValueError:
-            raise _refusal("The body is not JSON.", "SerializationException") from None
-        if broken := violation(schema(operation), body):
-            where, _, text = broken
-            raise _refusal(f"1 validation error detected at '{where}': {text[:200]}")
+    def _checked(self, request: Request, operation: str) -> Any:
+        body = self.body(request, schema(operation))
         senders = [body[name] for name in ("FromEmailAddress", "FeedbackForwardingEmailAddress") if name in body]
         for address in (*senders, *body.get("ReplyToAddresses", ())):
             _parsed(address)
         return body
 
-    def _authenticate(self, request: Request) -> None:
+    def broken(self, broken: Violation) -> Refusal:
+        return _refusal(f"1 validation error detected: Value at '{broken.where}' failed to satisfy constraint: it "
+                        f"{broken.text}")  # fmt: skip
+
+    def authenticate(self, request: Request) -> None:
         given = request.headers.get("Authorization", "")
         if not given:
             raise _refusal("Missing Authentication Token", "MissingAuthenticationTokenException", 403)
@@ -214,13 +224,18 @@ class AmazonSESSandbox(SandboxESP):
                                "and '-' are allowed.")  # fmt: skip
 
     def _destination(self, destination: dict[str, list[str]]) -> dict[str, list[str]]:
-        found = {
-            name: [_parsed(one) for one in destination.get(f"{name}Addresses", ())] for name in ("To", "Cc", "Bcc")
+        parsed = {
+            name: [_parsed(address) for address in destination.get(f"{name}Addresses", ())]
+            for name in ("To", "Cc", "Bcc")
         }
-        count = sum(map(len, found.values()))
+        count = sum(map(len, parsed.values()))
         if not 1 <= count <= 50:
             raise _refusal("Missing destination." if not count else "Recipient count exceeds 50.")
-        return {"shown to": destination.get("ToAddresses", []), "shown cc": destination.get("CcAddresses", []), **found}
+        return {
+            "shown to": destination.get("ToAddresses", []),
+            "shown cc": destination.get("CcAddresses", []),
+            **parsed,
+        }
 
     def _from_simple(self, body: dict[str, Any], simple: dict[str, Any]) -> dict[str, Any]:
         content = {name.lower(): one["Data"] for name, one in simple["Body"].items()}
@@ -259,13 +274,13 @@ class AmazonSESSandbox(SandboxESP):
             "failed": bool(missing),
         }
 
-    def _letters(
+    def _deliveries(
         self,
         destination: dict[str, list[str]],
         message_id: str,
         tags: Sequence[dict[str, str]],
         common: dict[str, Any],
-    ) -> list[Letter]:
+    ) -> list[SandboxDelivery]:
         common = dict(common)
         headers = common.pop("headers")
         extra = {**common.pop("extra", {}), "headers": headers, "tags": {tag["Name"]: [tag["Value"]] for tag in tags}}
@@ -274,7 +289,7 @@ class AmazonSESSandbox(SandboxESP):
         shown = {"to": ", ".join(destination["shown to"]), "cc": ", ".join(destination["shown cc"])}
         named = {name.lower(): value for name, value in headers}
         return [
-            Letter(
+            SandboxDelivery(
                 recipient=recipient,
                 message_id=message_id,
                 headers={name: value for name, value in headers if name not in ("X-Metadata", "X-Tag")},
@@ -285,35 +300,40 @@ class AmazonSESSandbox(SandboxESP):
             )
             for recipient in destination["To"] + destination["Cc"] + destination["Bcc"]
             # A suppressed address is found out only after the message was accepted.
-            if not recipient.startswith("suppressed")
+            if not is_suppressed(recipient)
         ]
 
-    def event(self, kind: str, letter: Letter, url: str) -> Request:
+    def event(self, kind: str, delivery: SandboxDelivery, url: str) -> Request:
         browser = {"timestamp": self.now(3), "ipAddress": "192.0.2.1", "userAgent": "Mozilla/5.0 (Anymail sandbox)"}
         feedback = {"feedbackId": self.new_id(), "timestamp": self.now(3)}
         kinds: dict[str, dict[str, Any]] = {
             "delivered": {"eventType": "Delivery", "delivery": {
-                "timestamp": self.now(3), "processingTimeMillis": 546, "recipients": [letter.recipient],
+                "timestamp": self.now(3), "processingTimeMillis": 546, "recipients": [delivery.recipient],
                 "smtpResponse": "250 2.0.0 OK", "reportingMTA": "mta.example.com"}},
             "opened": {"eventType": "Open", "open": browser},
             "clicked": {"eventType": "Click", "click": {**browser, "link": "https://example.com/", "linkTags": None}},
             "bounced": {"eventType": "Bounce", "bounce": {
                 **feedback, "bounceType": "Permanent", "bounceSubType": "General", "bouncedRecipients": [{
-                    "emailAddress": letter.recipient, "action": "failed", "status": "5.1.1",
+                    "emailAddress": delivery.recipient, "action": "failed", "status": "5.1.1",
                     "diagnosticCode": "smtp; 550 5.1.1 user unknown"}],
                 "reportingMTA": "dns; mta.example.com"}},
             "complained": {"eventType": "Complaint", "complaint": {
-                **feedback, "complaintSubType": None, "complainedRecipients": [{"emailAddress": letter.recipient}],
+                **feedback, "complaintSubType": None, "complainedRecipients": [{"emailAddress": delivery.recipient}],
                 "userAgent": "Anymail sandbox", "complaintFeedbackType": "abuse", "arrivalDate": self.now(3)}},
         }  # fmt: skip
-        shown = [("From", letter.from_email), ("To", letter.to), ("Subject", letter.subject), *letter.extra["headers"]]
+        shown = [
+            ("From", delivery.from_email),
+            ("To", delivery.to),
+            ("Subject", delivery.subject),
+            *delivery.extra["headers"],
+        ]
         mail = {
-            "timestamp": self.now(3), "source": letter.from_email, "sendingAccountId": "000000000000",
-            "messageId": letter.message_id, "destination": [letter.recipient], "headersTruncated": False,
+            "timestamp": self.now(3), "source": delivery.from_email, "sendingAccountId": "000000000000",
+            "messageId": delivery.message_id, "destination": [delivery.recipient], "headersTruncated": False,
             "headers": [{"name": name, "value": value} for name, value in shown],
-            "commonHeaders": {"from": [letter.from_email], "to": [letter.to], "messageId": letter.message_id,
-                              "subject": letter.subject},
-            "tags": {"ses:operation": ["SendEmail"], **letter.extra["tags"]},
+            "commonHeaders": {"from": [delivery.from_email], "to": [delivery.to], "messageId": delivery.message_id,
+                              "subject": delivery.subject},
+            "tags": {"ses:operation": ["SendEmail"], **delivery.extra["tags"]},
         }  # fmt: skip
         return self.notification({**kinds[kind], "mail": mail}, url)
 
@@ -350,10 +370,10 @@ def _parsed(address: str) -> str:
     if not address.isascii():
         raise _refusal("Local address contains control or whitespace")
     try:
-        [one] = addresses(address)
+        [parsed] = addresses(address)
     except (AnymailInvalidAddress, ValueError):
         raise _refusal(f"Illegal address: {address}") from None
-    return one.addr_spec
+    return parsed.addr_spec
 
 
 def _object(text: str) -> dict[str, Any]:
@@ -375,8 +395,12 @@ def _pairs(headers: Sequence[dict[str, str]]) -> list[tuple[str, str]]:
 
 def _attachments(attachments: Sequence[dict[str, str]]) -> list[tuple[str, str, int]]:
     return [
-        (one["FileName"], one.get("ContentType", "application/octet-stream"), len(_decoded(one["RawContent"])))
-        for one in attachments
+        (
+            attachment["FileName"],
+            attachment.get("ContentType", "application/octet-stream"),
+            len(_decoded(attachment["RawContent"])),
+        )
+        for attachment in attachments
     ]
 
 

@@ -14,16 +14,18 @@ from secrets import token_hex
 from typing import Any
 
 from anymail.esps.kit.sandbox import (
-    Letter,
+    STRING,
+    JSONSandbox,
     Refusal,
-    Reply,
-    SandboxESP,
+    SandboxDelivery,
+    SandboxResult,
+    Violation,
     formatted,
-    json_of,
+    is_base64,
+    is_suppressed,
     json_response,
     object_schema,
     rendered,
-    violation,
 )
 from anymail.esps.mailersend.tracking import signature
 from anymail.wire import Request, Response
@@ -32,7 +34,6 @@ API_TOKEN = "mlsn.sandbox-mailersend-token"
 SIGNING_SECRET = "sandbox-mailersend-signing-0001"
 INBOUND_SECRET = "sandbox-mailersend-inbound-0001"
 
-_STRING = {"type": "string"}
 _EMAIL = {"type": "string", "pattern": r"^[!-?A-~]+@[!-?A-~]+\.[!-?A-~]+$"}
 
 
@@ -40,7 +41,7 @@ def _array(items: dict[str, Any], most: int = 1000, least: int = 0) -> dict[str,
     return {"type": "array", "items": items, "maxItems": most, "minItems": least}
 
 
-_CONTACT = object_schema(["email"], email=_EMAIL, name=_STRING)
+_CONTACT = object_schema(["email"], email=_EMAIL, name=STRING)
 # https://developers.mailersend.com/api/v1/email.html, "Request parameters"
 EMAIL: dict[str, Any] = object_schema(
     ["to"],
@@ -55,30 +56,30 @@ EMAIL: dict[str, Any] = object_schema(
     attachments=_array(
         object_schema(
             ["content", "disposition", "filename"],
-            content=_STRING,
+            content=STRING,
             disposition={"enum": ["inline", "attachment"]},
             filename={"type": "string", "minLength": 1},
-            id=_STRING,
+            id=STRING,
         )
     ),
-    template_id=_STRING,
+    template_id=STRING,
     tags=_array({"type": "string", "maxLength": 191}, 5),
     personalization=_array(object_schema(["email", "data"], email=_EMAIL, data={"type": "object"})),
     variables=_array(object_schema(["email", "substitutions"], email=_EMAIL, substitutions=_array({"type": "object"}))),
     precedence_bulk={"type": "boolean"},
     send_at={"type": "integer"},
     in_reply_to={"type": "string", "pattern": "^[^<>]+$"},
-    references=_array(_STRING),
+    references=_array(STRING),
     settings=object_schema(
         [], track_clicks={"type": "boolean"}, track_opens={"type": "boolean"}, track_content={"type": "boolean"}
     ),
     headers=_array(
-        object_schema(["name", "value"], name={"type": "string", "pattern": "^[A-Za-z0-9-]+$"}, value=_STRING)
+        object_schema(["name", "value"], name={"type": "string", "pattern": "^[A-Za-z0-9-]+$"}, value=STRING)
     ),
-    list_unsubscribe=_STRING,
+    list_unsubscribe=STRING,
 )
 
-# The same page, the file types that may be attached.
+# https://developers.mailersend.com/api/v1/email.html, the file types that may be attached.
 _ALLOWED_FILE = re.compile(
     r".*\.(txt|csv|log|css|ics|xml|jpg|jpe|jpeg|gif|png|bmp|psd|tif|tiff|svg|indd|ai|eps|doc|docx|rtf|odt|ott|pdf|pub"
     r"|pages|mobi|epub|mp3|m4a|m4v|wma|ogg|flac|wav|aif|aifc|aiff|mp4|mov|avi|mkv|mpeg|mpg|wmv|xls|xlsx|ods|numbers"
@@ -96,13 +97,17 @@ def _refusal(field: str, text: str, code: int | None = None) -> Refusal:
     return Refusal(json_response(422, {"message": words, "errors": {field: [words]}}))
 
 
-class MailerSendSandbox(SandboxESP):
+class MailerSendSandbox(JSONSandbox):
     slug = "mailersend"
     routes = (
         ("POST", "/v1/email", "single"),
         ("POST", "/v1/bulk-email", "bulk"),
         ("GET", "/v1/bulk-email/(?P<bulk_id>[0-9a-f]+)", "bulk_status"),
     )
+    not_found = json_response(404, {"message": "Resource not found."})
+    credentials = "Authorization", f"Bearer {API_TOKEN}"
+    unauthorized = json_response(401, {"message": "Unauthenticated."})
+    malformed = wrong_content_type = _refusal("body", "is not valid JSON.", 42227).response
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -116,90 +121,88 @@ class MailerSendSandbox(SandboxESP):
             "MAILERSEND_INBOUND_SECRET": INBOUND_SECRET,
         }
 
-    def not_found(self, request: Request) -> Response:
-        return json_response(404, {"message": "Resource not found."})
+    def broken(self, broken: Violation) -> Refusal:
+        field, rule = broken.dotted, broken.rule
+        if rule == "required":
+            return _refusal(field, "field is required.", 42209)
+        if rule == "additionalProperties":
+            return _refusal(field, "field is unknown.")
+        if field.endswith(".email"):
+            return _refusal(field, "must be a valid email address.", 42208)
+        if rule in ("maxItems", "minItems") and field in ("to", "cc", "bcc"):
+            return _refusal(field, "has too many or too few recipients.", 42205)
+        if rule == "type":
+            return _refusal(field or "message", f"must {_TYPES[broken.limit]}.")
+        return _refusal(field, f"is invalid ({rule}).")
 
-    def single(self, request: Request) -> Reply:
-        email = self._body(request)
+    def single(self, request: Request) -> SandboxResult:
+        email = self.body(request, EMAIL)
         self._check(email)
-        letters = list(self._letters(email))
-        suppressed = [address for address in _recipients(email) if _suppressed(address)]
-        kind = "SOME" if letters else "ALL"
-        headers = {"X-Message-Id": letters[0].message_id} if letters else {}
+        deliveries = list(self._deliveries(email))
+        suppressed = [person for person in _recipients(email) if is_suppressed(person["email"])]
+        kind = "SOME" if deliveries else "ALL"
+        headers = {"X-Message-Id": deliveries[0].message_id} if deliveries else {}
         if not suppressed:
-            return Reply(Response(202, {"Content-Type": "text/html; charset=UTF-8", **headers}), letters)
+            return SandboxResult(Response(202, {"Content-Type": "text/html; charset=UTF-8", **headers}), deliveries)
         warning = {
             "type": f"{kind}_SUPPRESSED",
             "warning": f"{kind.title()} of the recipients have been suppressed.",
             "recipients": [
-                {"email": one["email"], "name": one.get("name", ""), "reasons": ["hard_bounced"]} for one in suppressed
+                {"email": person["email"], "name": person.get("name", ""), "reasons": ["hard_bounced"]}
+                for person in suppressed
             ],
         }
-        answer = {"message": "There are some warnings for your request.", "warnings": [warning]}
-        return Reply(json_response(202, answer, headers), letters)
+        content = {"message": "There are some warnings for your request.", "warnings": [warning]}
+        return SandboxResult(json_response(202, content, headers), deliveries)
 
-    def bulk(self, request: Request) -> Reply:
+    def bulk(self, request: Request) -> SandboxResult:
         """An email that is wrong refuses none of the others: the status tells of it."""
-        emails = self._body(request)
+        emails = self.body(request)
         if not isinstance(emails, list) or not all(isinstance(email, dict) for email in emails):
             raise _refusal("message", "must be an array of emails.", 42230)
         if len(emails) > 500:
             raise _refusal("message", "must not have more than 500 items.", 42229)
         bulk_id, suppressed = self.new_id(), 0
-        letters: list[Letter] = []
+        deliveries: list[SandboxDelivery] = []
         errors: dict[str, Any] = {}
         for index, email in enumerate(emails):
             try:
+                self.validate(EMAIL, email)
                 self._check(email)
             except Refusal as refusal:
                 errors[f"message.{index}"] = refusal.response.json()["errors"]
             else:
-                suppressed += sum(map(_suppressed, _recipients(email)))
-                letters += self._letters(email)
+                suppressed += sum(is_suppressed(person["email"]) for person in _recipients(email))
+                deliveries += self._deliveries(email)
         self._bulks[bulk_id] = {
             "id": bulk_id,
             "state": "completed",
-            "total_recipients_count": len(letters) + suppressed,
+            "total_recipients_count": len(deliveries) + suppressed,
             "suppressed_recipients_count": suppressed,
             "suppressed_recipients": None,
             "validation_errors_count": len(errors),
             "validation_errors": errors or None,
-            "messages_id": list(dict.fromkeys(letter.message_id for letter in letters)),
+            "messages_id": list(dict.fromkeys(delivery.message_id for delivery in deliveries)),
             "created_at": self.now(),
             "updated_at": self.now(),
         }
         text = "The bulk email is being processed. Read the Email API to know how you can check the status."
-        return Reply(json_response(202, {"message": text, "bulk_email_id": bulk_id}), letters)
+        return SandboxResult(json_response(202, {"message": text, "bulk_email_id": bulk_id}), deliveries)
 
-    def bulk_status(self, request: Request, bulk_id: str) -> Reply:
-        self._authenticate(request)
+    def bulk_status(self, request: Request, bulk_id: str) -> SandboxResult:
+        self.authenticate(request)
         if bulk_id not in self._bulks:
-            return Reply(self.not_found(request))
-        return Reply(json_response(200, {"data": self._bulks[bulk_id]}))
-
-    def _authenticate(self, request: Request) -> None:
-        if request.headers.get("Authorization") != f"Bearer {API_TOKEN}":
-            raise Refusal(json_response(401, {"message": "Unauthenticated."}))
-
-    def _body(self, request: Request) -> Any:
-        self._authenticate(request)
-        try:
-            if request.headers.get("Content-Type", "").startswith("application/json"):
-                return json_of(request)
-        except ValueError:
-            pass
-        raise _refusal("body", "is not valid JSON.", 42227)
+            return SandboxResult(self.not_found)
+        return SandboxResult(json_response(200, {"data": self._bulks[bulk_id]}))
 
     def _check(self, email: Any) -> None:
-        if broken := violation(EMAIL, email):
-            raise _broken(*broken)
         if not email.get("template_id"):
             for field in ("from", "subject"):
                 if not email.get(field):
                     raise _refusal(field, "field is required when template id is not present.", 42209)
             if not (email.get("html") or email.get("text")):
                 raise _refusal("text", "field is required when neither html nor template id is present.", 42211)
-        addresses = [one["email"].lower() for one in _recipients(email)]
+        addresses = [person["email"].lower() for person in _recipients(email)]
         if len(set(addresses)) < len(addresses):
             raise _refusal("to", "has a duplicate recipient.", 42201)
         for index, personal in enumerate(email.get("personalization", ())):
@@ -213,14 +216,14 @@ class MailerSendSandbox(SandboxESP):
         if wait > 72 * 3600:
             raise _refusal("send_at", "must not be later than 72 hours from now.", 42219)
 
-    def _letters(self, email: dict[str, Any]) -> Iterator[Letter]:
+    def _deliveries(self, email: dict[str, Any]) -> Iterator[SandboxDelivery]:
         message_id = self.new_id()
         data = {one["email"].lower(): one["data"] for one in email.get("personalization", ())}
         for recipient in _recipients(email):
-            if _suppressed(recipient):
+            if is_suppressed(recipient["email"]):
                 continue
             values = data.get(recipient["email"].lower(), {})
-            yield Letter(
+            yield SandboxDelivery(
                 recipient=recipient["email"],
                 message_id=message_id,
                 from_email=formatted([email["from"]]) if "from" in email else "",
@@ -232,8 +235,12 @@ class MailerSendSandbox(SandboxESP):
                 html=rendered(email.get("html", ""), values),
                 headers={header["name"]: header["value"] for header in email.get("headers", ())},
                 attachments=[
-                    (one["filename"], guess_type(one["filename"])[0] or "", len(b64decode(one["content"])))
-                    for one in email.get("attachments", ())
+                    (
+                        attachment["filename"],
+                        guess_type(attachment["filename"])[0] or "",
+                        len(b64decode(attachment["content"])),
+                    )
+                    for attachment in email.get("attachments", ())
                 ],
                 tags=email.get("tags", []),
                 template=email.get("template_id"),
@@ -243,7 +250,7 @@ class MailerSendSandbox(SandboxESP):
     def new_id(self) -> str:
         return token_hex(12)
 
-    def event(self, kind: str, letter: Letter, url: str) -> Request:
+    def event(self, kind: str, delivery: SandboxDelivery, url: str) -> Request:
         word = _WEBHOOK_TYPES[kind]
         browser = {"ip": "192.0.2.1", "country": "NL", "user_agent": "Mozilla/5.0 (Anymail sandbox)",
                    "device_type": "desktop", "browser": "Firefox"}  # fmt: skip
@@ -255,12 +262,12 @@ class MailerSendSandbox(SandboxESP):
         data = {
             "id": self.new_id(),
             "domain_id": "sandbox",
-            "message_id": letter.message_id,
-            "email_id": letter.extra["email_id"],
+            "message_id": delivery.message_id,
+            "email_id": delivery.extra["email_id"],
             "type": "spam_complaints" if kind == "complained" else word,
-            "subject": letter.subject,
-            "recipient": letter.recipient,
-            "tags": letter.tags or None,
+            "subject": delivery.subject,
+            "recipient": delivery.recipient,
+            "tags": delivery.tags or None,
             "meta": meta.get(kind, []),
         }
         call = {"type": f"activity.{word}", "created_at": self.now(), "data": data, "webhook_id": "sandbox"}
@@ -270,40 +277,12 @@ class MailerSendSandbox(SandboxESP):
         return Request("POST", url, headers, body)
 
 
-def _broken(where: str, rule: str, text: str) -> Refusal:
-    """The refusal for a broken rule of the schema."""
-    field = re.sub(r"\[(\d+)\]", r".\1", where)
-    if rule == "required":
-        return _refusal(f"{field}.{_quoted(text)}".lstrip("."), "field is required.", 42209)
-    if rule == "additionalProperties":
-        return _refusal(f"{field}.{_quoted(text)}".lstrip("."), "field is unknown.")
-    if field.endswith(".email"):
-        return _refusal(field, "must be a valid email address.", 42208)
-    if rule in ("maxItems", "minItems") and field in ("to", "cc", "bcc"):
-        return _refusal(field, "has too many or too few recipients.", 42205)
-    if rule == "type":
-        return _refusal(field or "message", f"must {_TYPES[text.rpartition('of type ')[2].strip(chr(39))]}.")
-    return _refusal(field, f"is invalid ({rule}).")
-
-
-def _quoted(text: str) -> str:
-    """The last name that a sentence of jsonschema quotes."""
-    names: list[str] = re.findall(r"'([^']+)'", text) or [text]
-    return names[-1]
-
-
 def _check_attachment(attachment: dict[str, Any], field: str) -> None:
-    try:
-        b64decode(attachment["content"], validate=True)
-    except ValueError:
-        raise _refusal(f"{field}.content", "must be encoded in base64.", 42215) from None
+    if not is_base64(attachment["content"]):
+        raise _refusal(f"{field}.content", "must be encoded in base64.", 42215)
     if not _ALLOWED_FILE.fullmatch(attachment["filename"]):
         raise _refusal(f"{field}.filename", "is of a type that is not allowed.", 42210)
 
 
 def _recipients(email: dict[str, Any]) -> list[dict[str, str]]:
-    return [one for field in ("to", "cc", "bcc") for one in email.get(field, ())]
-
-
-def _suppressed(recipient: dict[str, str]) -> bool:
-    return recipient["email"].startswith("suppressed")
+    return [person for field in ("to", "cc", "bcc") for person in email.get(field, ())]

@@ -11,12 +11,14 @@ from urllib.parse import unquote
 
 from anymail.conf import Secret
 from anymail.esps.kit.sandbox import (
+    STRING,
     FormFile,
-    Letter,
     Refusal,
-    Reply,
+    SandboxDelivery,
     SandboxESP,
+    SandboxResult,
     addresses,
+    array_schema,
     form_of,
     json_response,
     violation,
@@ -32,11 +34,11 @@ SIGNING_KEY = "sandbox-mailgun-signing-key"
 
 
 def _one(schema: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "array", "items": schema, "maxItems": 1}
+    return array_schema(schema, maxItems=1)
 
 
-_TEXT = _one({"type": "string"})
-_MANY = {"type": "array", "items": {"type": "string", "minLength": 1}}
+_TEXT = _one(STRING)
+_MANY = array_schema({"type": "string", "minLength": 1})
 _SWITCH = _one({"enum": ["yes", "no", "true", "false"]})
 _CLICKS = _one({"enum": ["yes", "no", "true", "false", "htmlonly"]})
 # https://documentation.mailgun.com/docs/mailgun/api-reference/send/mailgun/messages: each field and its values.
@@ -55,7 +57,7 @@ FORM: dict[str, Any] = {
         "t:version": _TEXT,
         "t:text": _SWITCH,
         "t:variables": _TEXT,
-        "o:tag": {"type": "array", "items": {"type": "string", "pattern": "^[ -~]{1,128}$"}},
+        "o:tag": array_schema({"type": "string", "pattern": "^[ -~]{1,128}$"}),
         "o:dkim": _SWITCH,
         "o:secondary-dkim": _TEXT,
         "o:secondary-dkim-public": _TEXT,
@@ -67,7 +69,7 @@ FORM: dict[str, Any] = {
         "o:tracking": _CLICKS,
         "o:tracking-clicks": _CLICKS,
         "o:tracking-opens": _SWITCH,
-        "o:tracking-pixel-location-top": _SWITCH,
+        "o:tracking-pixel-location-top": _CLICKS,
         "o:require-tls": _SWITCH,
         "o:skip-verification": _SWITCH,
         "o:sending-ip": _TEXT,
@@ -96,6 +98,7 @@ def _invalid(field: str, what: str = "valid") -> Refusal:
 class MailgunSandbox(SandboxESP):
     slug = "mailgun"
     routes = (("POST", "/v3/(?P<domain>[^/]+)/messages", "messages"),)
+    not_found = Response(200, {"Content-Type": "text/plain"}, b"Mailgun Magnificent API")
 
     def settings(self, url: str) -> dict[str, Any]:
         return {
@@ -104,10 +107,7 @@ class MailgunSandbox(SandboxESP):
             "MAILGUN_WEBHOOK_SIGNING_KEY": SIGNING_KEY,
         }
 
-    def not_found(self, request: Request) -> Response:
-        return Response(200, {"Content-Type": "text/plain"}, b"Mailgun Magnificent API")
-
-    def messages(self, request: Request, domain: str) -> Reply:
+    def messages(self, request: Request, domain: str) -> SandboxResult:
         if request.headers.get("Authorization") != basic_auth(Secret(API_KEY)):
             raise Refusal(Response(401, {"Content-Type": "text/plain"}, b"Forbidden"))
         domain = unquote(domain)
@@ -125,19 +125,25 @@ class MailgunSandbox(SandboxESP):
         }
         variables = _object(form, "recipient-variables")
         # In a batch each "to" has a message of its own, of which every cc and bcc gets a copy.
-        messages = [([one], variables.get(one.addr_spec, {})) for one in to] if variables is not None else [(to, {})]
-        letters = [
-            Letter(recipient=one.addr_spec, to=format_addresses(shown), **common, **_rendered(form, values, domain))
+        messages = (
+            [([address], variables.get(address.addr_spec, {})) for address in to]
+            if variables is not None
+            else [(to, {})]
+        )
+        deliveries = [
+            SandboxDelivery(
+                recipient=address.addr_spec, to=format_addresses(shown), **common, **_rendered(form, values, domain)
+            )
             for shown, values in messages
-            for one in (*shown, *cc, *bcc)
+            for address in (*shown, *cc, *bcc)
         ]
-        return Reply(json_response(200, {"id": message_id, "message": "Queued. Thank you."}), letters)
+        return SandboxResult(json_response(200, {"id": message_id, "message": "Queued. Thank you."}), deliveries)
 
-    def event(self, kind: str, letter: Letter, url: str) -> Request:
+    def event(self, kind: str, delivery: SandboxDelivery, url: str) -> Request:
         now = self.clock().timestamp()
         timestamp, token = f"{now:.0f}", secrets.token_hex(25)
-        headers = {"message-id": letter.message_id.strip("<>")}
-        sent = {"from": letter.from_email, "to": letter.to, "subject": letter.subject}
+        headers = {"message-id": delivery.message_id.strip("<>")}
+        sent = {"from": delivery.from_email, "to": delivery.to, "subject": delivery.subject}
         refused = {"code": 550, "message": "5.1.1 No such user", "description": "", "enhanced-code": "5.1.1"}
         browser = {
             "ip": "192.0.2.1",
@@ -155,15 +161,15 @@ class MailgunSandbox(SandboxESP):
         }  # fmt: skip
         event = {
             "account": {"id": "sandbox"},
-            "domain": {"name": letter.extra["domain"]},
+            "domain": {"name": delivery.extra["domain"]},
             "id": secrets.token_urlsafe(16),
             "timestamp": now,
             "message": {"headers": headers if kind in ("opened", "clicked") else {**headers, **sent}},
-            "recipient": letter.recipient,
-            "recipient-domain": letter.recipient.rpartition("@")[2],
-            "tags": letter.tags,
+            "recipient": delivery.recipient,
+            "recipient-domain": delivery.recipient.rpartition("@")[2],
+            "tags": delivery.tags,
             "campaigns": [],
-            "user-variables": letter.metadata,
+            "user-variables": delivery.metadata,
             **kinds[kind],
         }
         signed = {"timestamp": timestamp, "token": token, "signature": signature(SIGNING_KEY, timestamp, token)}
@@ -174,14 +180,13 @@ def _read(request: Request) -> tuple[Form, list[FormFile]]:
     """The fields and files of a call. Raises Refusal for what Mailgun does not take."""
     try:
         fields, files = form_of(request)
-    except (ValueError, KeyError):
+    except ValueError:
         raise _refusal("The request is not a form") from None
     form: Form = {}
     for name, value in fields:
         form.setdefault(name, []).append(value)
     if broken := violation(FORM, form):
-        where, _, text = broken
-        raise _invalid(where.partition("[")[0] or re.findall("'([^']+)'", text)[0])
+        raise _invalid(broken.field)
     for file in files:
         if file.field not in ("attachment", "inline"):
             raise _invalid(file.field)
@@ -191,6 +196,8 @@ def _read(request: Request) -> tuple[Form, list[FormFile]]:
         _addresses(form, field)
     if not form.get("to"):
         raise _invalid("to", "a valid address")
+    if form.get("html") and form.get("template"):
+        raise _refusal("Only one parameters 'html' or 'template' is allowed.")
     if not any(form.get(field) for field in _BODIES):
         raise _refusal("Need at least one of 'text', 'html', 'amp-html' or 'template' parameters specified")
     _object(form, "t:variables")

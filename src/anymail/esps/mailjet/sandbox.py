@@ -2,39 +2,41 @@
 
 from __future__ import annotations
 
-import binascii
 import re
 from base64 import b64decode, b64encode
 from collections.abc import Iterator
 from typing import Any
+from uuid import uuid4
 
-from anymail.esps.kit.sandbox import Letter, Refusal, Reply, SandboxESP, addresses, json_of, json_response, violation
+from anymail.esps.kit.sandbox import (
+    STRING,
+    JSONSandbox,
+    Refusal,
+    SandboxDelivery,
+    SandboxResult,
+    Violation,
+    addresses,
+    array_schema,
+    files_of,
+    is_suppressed,
+    json_response,
+    object_schema,
+    violation,
+)
 from anymail.esps.kit.values import json_object_of
 from anymail.exceptions import AnymailInvalidAddress
 from anymail.mail.addresses import EmailAddress, format_addresses
-from anymail.wire import Request, Response
+from anymail.wire import Request
 
 API_KEY = "5a4d6b0csandboxmailjetapikey0001"
 SECRET_KEY = "5a4d6b0csandboxmailjetsecret0001"
-_CREDENTIALS = "Basic " + b64encode(f"{API_KEY}:{SECRET_KEY}".encode()).decode("ascii")
 
-_STRING = {"type": "string"}
 _BOOLEAN = {"type": "boolean"}
 _SWITCH = {"enum": ["account_default", "disabled", "enabled"]}
 _FILLED = {"type": "string", "minLength": 1}
-_CONTACT = {
-    "type": "object",
-    "properties": {"Email": _FILLED, "Name": _STRING},
-    "required": ["Email"],
-    "additionalProperties": False,
-}
-_CONTACTS = {"type": "array", "minItems": 1, "maxItems": 50, "items": _CONTACT}
-_FILE: dict[str, Any] = {
-    "type": "object",
-    "properties": {"ContentType": _FILLED, "Filename": _FILLED, "Base64Content": _FILLED},
-    "required": ["ContentType", "Filename", "Base64Content"],
-    "additionalProperties": False,
-}
+_CONTACT = object_schema(["Email"], Email=_FILLED, Name=STRING)
+_CONTACTS = array_schema(_CONTACT, minItems=1, maxItems=50)
+_FILE = {"ContentType": _FILLED, "Filename": _FILLED, "Base64Content": _FILLED}
 # https://dev.mailjet.com/email/reference/send-emails/
 _PROPERTIES: dict[str, Any] = {
     "From": _CONTACT,
@@ -44,48 +46,37 @@ _PROPERTIES: dict[str, Any] = {
     "Bcc": _CONTACTS,
     "ReplyTo": _CONTACT,
     "Subject": {"type": "string", "maxLength": 255},
-    "TextPart": _STRING,
-    "HTMLPart": _STRING,
+    "TextPart": STRING,
+    "HTMLPart": STRING,
     "TemplateID": {"type": "integer"},
     "TemplateLanguage": _BOOLEAN,
     "TemplateErrorReporting": _CONTACT,
     "TemplateErrorDeliver": _BOOLEAN,
-    "Attachments": {"type": "array", "items": _FILE},
-    "InlinedAttachments": {
-        "type": "array",
-        "items": {**_FILE, "properties": {**_FILE["properties"], "ContentID": _FILLED}},
-    },
+    "Attachments": array_schema(object_schema([*_FILE], **_FILE)),
+    "InlinedAttachments": array_schema(object_schema([*_FILE], **_FILE, ContentID=_FILLED)),
     "Priority": {"enum": [0, 1, 2, 3]},
-    "CustomCampaign": _STRING,
+    "CustomCampaign": STRING,
     "DeduplicateCampaign": _BOOLEAN,
     "TrackOpens": _SWITCH,
     "TrackClicks": _SWITCH,
-    "CustomID": _STRING,
-    "EventPayload": _STRING,
-    "MonitoringCategory": _STRING,
+    "CustomID": STRING,
+    "EventPayload": STRING,
+    "MonitoringCategory": STRING,
     "URLTags": {"type": "string", "maxLength": 256},
     "Headers": {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}},
     "Variables": {"type": "object"},
 }
-MESSAGE = {"type": "object", "properties": _PROPERTIES, "required": ["To"], "additionalProperties": False}
-PAYLOAD = {
-    "type": "object",
-    "properties": {
-        "Globals": {"type": "object", "properties": dict.fromkeys(_PROPERTIES, True), "additionalProperties": False},
-        "Messages": {
-            "type": "array",
-            "minItems": 1,
-            "maxItems": 50,
-            "items": {"type": "object", "properties": dict.fromkeys(_PROPERTIES, True), "additionalProperties": False},
-        },
-        "SandboxMode": _BOOLEAN,
-        "AdvanceErrorHandling": _BOOLEAN,
-    },
-    "required": ["Messages"],
-    "additionalProperties": False,
-}
+MESSAGE = object_schema(["To"], **_PROPERTIES)
+_KNOWN = object_schema([], **dict.fromkeys(_PROPERTIES, True))
+PAYLOAD = object_schema(
+    ["Messages"],
+    Globals=_KNOWN,
+    Messages=array_schema(_KNOWN, minItems=1, maxItems=50),
+    SandboxMode=_BOOLEAN,
+    AdvanceErrorHandling=_BOOLEAN,
+)
 
-# /email/guides/send-api-v31/, "Send API errors", by the rule of a schema that is broken.
+# https://dev.mailjet.com/email/guides/send-api-v31/, "Send API errors", by the rule of a schema that is broken.
 _CODES: dict[str, tuple[str, str]] = {
     "required": ("mj-0003", "A mandatory property is missing."),
     "type": ("mj-0004", "Type mismatch."),
@@ -131,55 +122,50 @@ _EVENTS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-class MailjetSandbox(SandboxESP):
+def _refusal(status: int, code: str, text: str) -> Refusal:
+    return Refusal(json_response(status, _error(code, text, (), status)))
+
+
+def _error(code: str, text: str, related: tuple[str, ...] = (), status: int = 400) -> dict[str, Any]:
+    error = {"ErrorIdentifier": str(uuid4()), "ErrorCode": code, "StatusCode": status, "ErrorMessage": text}
+    return {**error, "ErrorRelatedTo": list(related)} if related else error
+
+
+class MailjetSandbox(JSONSandbox):
     slug = "mailjet"
     routes = (("POST", "/v3.1/send/?", "send"),)
+    not_found = json_response(404, {"ErrorInfo": "", "ErrorMessage": "Object not found", "StatusCode": 404})
+    credentials = "Authorization", "Basic " + b64encode(f"{API_KEY}:{SECRET_KEY}".encode()).decode("ascii")
+    unauthorized = _refusal(401, *_UNAUTHORIZED).response
+    malformed = _refusal(400, *_MALFORMED).response
 
     def settings(self, url: str) -> dict[str, Any]:
         return {"MAILJET_API_KEY": API_KEY, "MAILJET_SECRET_KEY": SECRET_KEY, "MAILJET_API_URL": f"{url}v3.1/"}
 
-    def send(self, request: Request) -> Reply:
-        body = self._body(request)
+    def broken(self, broken: Violation) -> Refusal:
+        return _refusal(400, *_CODES.get(broken.rule, _MALFORMED))
+
+    def send(self, request: Request) -> SandboxResult:
+        body = self.body(request, PAYLOAD)
         sandboxed = bool(body.get("SandboxMode"))
-        results, letters, status = [], [], 200
+        results, deliveries, status = [], [], 200
         for own in body["Messages"]:
             message = _merged(body.get("Globals", {}), own)
             if _holds_null(message.get("Variables")):
-                raise self._refusal(500, "", "Cannot convert data from Null value")
-            if errors := [self._error(*one) for one in self._errors(message)]:
+                raise _refusal(500, "", "Cannot convert data from Null value")
+            if errors := [_error(*reason) for reason in self._errors(message)]:
                 results.append({"Status": "error", "Errors": errors})
                 status = max(status, *(error["StatusCode"] for error in errors)) if len(body["Messages"]) == 1 else 400
             else:
                 result, of_message = self._take(message, sandboxed)
                 results.append(result)
-                letters += of_message
-        return Reply(json_response(status, {"Messages": results}), letters)
-
-    def _body(self, request: Request) -> Any:
-        if request.headers.get("Authorization") != _CREDENTIALS:
-            raise self._refusal(401, *_UNAUTHORIZED)
-        try:
-            body = json_of(request)
-        except ValueError:
-            raise self._refusal(400, *_MALFORMED) from None
-        if broken := violation(PAYLOAD, body):
-            raise self._refusal(400, *_CODES.get(broken[1], _MALFORMED))
-        return body
-
-    def _refusal(self, status: int, code: str, text: str) -> Refusal:
-        return Refusal(json_response(status, self._error(code, text, (), status)))
-
-    def _error(self, code: str, text: str, related: tuple[str, ...] = (), status: int = 400) -> dict[str, Any]:
-        error = {"ErrorIdentifier": self.new_id(), "ErrorCode": code, "StatusCode": status, "ErrorMessage": text}
-        return {**error, "ErrorRelatedTo": list(related)} if related else error
+                deliveries += of_message
+        return SandboxResult(json_response(status, {"Messages": results}), deliveries)
 
     def _errors(self, message: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
         """What Mailjet would refuse in a message: code, text, the properties, and the status if it is not 400."""
         if broken := violation(MESSAGE, message):
-            where, rule, text = broken
-            # A schema names what lacks a property, Mailjet the property.
-            missing = re.findall(r"^'(\w+)' is a required", text)
-            yield (*_CODES.get(rule, _MALFORMED), (".".join(filter(None, [where, *missing])),))
+            yield (*_CODES.get(broken.rule, _MALFORMED), (broken.where,))
             return
         for place, contact in _contacts(message):
             if _parsed(contact) is None:
@@ -198,17 +184,17 @@ class MailjetSandbox(SandboxESP):
         if {"TemplateErrorReporting", "TemplateErrorDeliver"} & set(message) and not message.get("TemplateLanguage"):
             yield "send-0016", "Template errors can only be handled with TemplateLanguage.", ("TemplateLanguage",)
         try:
-            size = sum(len(b64decode(one["Base64Content"], validate=True)) for one in _files(message))
-        except binascii.Error:
+            size = sum(len(b64decode(file["Base64Content"], validate=True)) for file in _files(message))
+        except ValueError:
             yield "mj-0004", "Type mismatch. Expected base64.", ("Attachments",)
         else:
             if size > _MAX_ATTACHMENTS:
                 yield "mj-0011", "The payload is too large.", ("Attachments",)
 
-    def _take(self, message: dict[str, Any], sandboxed: bool) -> tuple[dict[str, Any], list[Letter]]:
-        """Mailjet's result for a good message, and its letters."""
+    def _take(self, message: dict[str, Any], sandboxed: bool) -> tuple[dict[str, Any], list[SandboxDelivery]]:
+        """Mailjet's result for a good message, and its deliveries."""
         result: dict[str, Any] = {"Status": "success", "CustomID": message.get("CustomID", "")}
-        letters = []
+        deliveries = []
         for name in ("To", "Cc", "Bcc"):
             result[name] = []
             for contact in message.get(name, ()):
@@ -222,26 +208,23 @@ class MailjetSandbox(SandboxESP):
                     }
                 )
                 # Mailjet takes a blocked recipient, and delivers nothing.
-                if not sandboxed and not contact["Email"].lower().startswith("suppressed"):
-                    letters.append(_letter(message, contact["Email"], str(message_id)))
-        return result, letters
+                if not sandboxed and not is_suppressed(contact["Email"]):
+                    deliveries.append(_delivery(message, contact["Email"], str(message_id)))
+        return result, deliveries
 
-    def not_found(self, request: Request) -> Response:
-        return json_response(404, {"ErrorInfo": "", "ErrorMessage": "Object not found", "StatusCode": 404})
-
-    def event(self, kind: str, letter: Letter, url: str) -> Request:
+    def event(self, kind: str, delivery: SandboxDelivery, url: str) -> Request:
         word, own = _EVENTS[kind]
         event = {
             "event": word,
             "time": int(self.clock().timestamp()),
-            "MessageID": int(letter.message_id),
+            "MessageID": int(delivery.message_id),
             "Message_GUID": self.new_id(),
-            "email": letter.recipient,
+            "email": delivery.recipient,
             "mj_campaign_id": 1,
             "mj_contact_id": 1,
-            "customcampaign": letter.tags[0] if letter.tags else "",
-            "CustomID": letter.extra["custom_id"],
-            "Payload": letter.extra["payload"],
+            "customcampaign": delivery.tags[0] if delivery.tags else "",
+            "CustomID": delivery.extra["custom_id"],
+            "Payload": delivery.extra["payload"],
             **own,
         }
         return Request.post(url, headers={}, json=[event])
@@ -283,19 +266,19 @@ def _parsed(contact: dict[str, str]) -> EmailAddress | None:
 
 
 def _listed(message: dict[str, Any], *names: str) -> str:
-    return format_addresses(parsed for _, one in _contacts(message, names) if (parsed := _parsed(one)))
+    return format_addresses(parsed for _, contact in _contacts(message, names) if (parsed := _parsed(contact)))
 
 
 def _files(message: dict[str, Any]) -> list[dict[str, str]]:
     return [*message.get("Attachments", ()), *message.get("InlinedAttachments", ())]
 
 
-def _letter(message: dict[str, Any], recipient: str, message_id: str) -> Letter:
+def _delivery(message: dict[str, Any], recipient: str, message_id: str) -> SandboxDelivery:
     variables = message.get("Variables", {})
     templating = bool(message.get("TemplateLanguage"))
     template = message.get("TemplateID")
     payload = message.get("EventPayload", "")
-    return Letter(
+    return SandboxDelivery(
         recipient=recipient,
         message_id=message_id,
         from_email=_listed(message, "From"),
@@ -306,9 +289,7 @@ def _letter(message: dict[str, Any], recipient: str, message_id: str) -> Letter:
         text=_personalised(_in_template(message.get("TextPart", ""), variables, templating), variables),
         html=_personalised(_in_template(message.get("HTMLPart", ""), variables, templating), variables),
         headers={name: str(value) for name, value in message.get("Headers", {}).items()},
-        attachments=[
-            (one["Filename"], one["ContentType"], len(b64decode(one["Base64Content"]))) for one in _files(message)
-        ],
+        attachments=files_of(_files(message), "Filename", "ContentType", "Base64Content"),
         metadata=json_object_of(payload),
         tags=[message["CustomCampaign"]] if message.get("CustomCampaign") else [],
         template=str(template) if template is not None else None,

@@ -5,45 +5,44 @@ A field that Mailtrap does not document is refused, though Mailtrap itself may t
 
 from __future__ import annotations
 
-import binascii
 import json
 import re
-from base64 import b64decode
 from collections.abc import Iterator
 from typing import Any
 
 from anymail.esps.kit.sandbox import (
-    Letter,
+    STRING,
+    JSONSandbox,
     Refusal,
-    Reply,
-    SandboxESP,
+    SandboxDelivery,
+    SandboxResult,
+    Violation,
+    array_schema,
+    files_of,
     formatted,
-    json_of,
+    is_base64,
+    is_suppressed,
     json_response,
     object_schema,
-    violation,
 )
 from anymail.esps.mailtrap.tracking import signature
-from anymail.wire import Request, Response
+from anymail.wire import Request
 
 API_TOKEN = "0123456789abcdef-sandbox-mailtrap"
 TRACKING_SECRET = "5a4d6b0c73616e64626f782d6d747261"
 INBOUND_SECRET = "5a4d6b0c73616e64626f782d6d74696e"
 
-_STRING = {"type": "string"}
 _TEXT = {"type": "string", "minLength": 1}
-_STRINGS = {"type": "object", "additionalProperties": _STRING}
-
-
+_STRINGS = {"type": "object", "additionalProperties": STRING}
 _ADDRESS = object_schema(
-    ["email"], email={"type": "string", "pattern": r"^[^\s<>@]+@[!-?A-~]+\.[!-?A-~]+$"}, name=_STRING
+    ["email"], email={"type": "string", "pattern": r"^[^\s<>@]+@[!-?A-~]+\.[!-?A-~]+$"}, name=STRING
 )
-_ADDRESSES = {"type": "array", "items": _ADDRESS, "maxItems": 1000}
+_ADDRESSES = array_schema(_ADDRESS, maxItems=1000)
 _ATTACHMENT = object_schema(
     ["filename", "content"],
     filename=_TEXT,
     content=_TEXT,
-    type=_STRING,
+    type=STRING,
     disposition={"enum": ["inline", "attachment"]},
     content_id={"type": "string", "pattern": "^[^<>]+$"},
 )
@@ -51,7 +50,7 @@ _ATTACHMENT = object_schema(
 _BASE: dict[str, Any] = {
     "from": _ADDRESS,
     "reply_to": _ADDRESS,
-    "attachments": {"type": "array", "items": _ATTACHMENT},
+    "attachments": array_schema(_ATTACHMENT),
     "headers": _STRINGS,
     "custom_variables": _STRINGS,
     "subject": _TEXT,
@@ -65,7 +64,7 @@ EMAIL: dict[str, Any] = object_schema([], **_BASE, to=_ADDRESSES, cc=_ADDRESSES,
 BATCH: dict[str, Any] = object_schema(
     ["requests"],
     base=object_schema([], **_BASE),
-    requests={"type": "array", "items": {"type": "object"}, "minItems": 1, "maxItems": 500},
+    requests=array_schema({"type": "object"}, minItems=1, maxItems=500),
 )
 
 # What a template has of its own.
@@ -89,12 +88,14 @@ def _refusal(*errors: str, status: int = 400) -> Refusal:
     return Refusal(json_response(status, {"success": False, "errors": list(errors)}))
 
 
-class MailtrapSandbox(SandboxESP):
+class MailtrapSandbox(JSONSandbox):
     slug = "mailtrap"
     routes = (
         ("POST", "/api/send(?:/(?P<sandbox_id>[^/]+))?", "single"),
         ("POST", "/api/batch(?:/(?P<sandbox_id>[^/]+))?", "batch"),
     )
+    not_found = json_response(404, {"error": "Not Found"})
+    malformed = wrong_content_type = _refusal("The body is not JSON.").response
 
     def settings(self, url: str) -> dict[str, Any]:
         return {
@@ -104,82 +105,61 @@ class MailtrapSandbox(SandboxESP):
             "MAILTRAP_INBOUND_SECRET": INBOUND_SECRET,
         }
 
-    def not_found(self, request: Request) -> Response:
-        return json_response(404, {"error": "Not Found"})
-
-    def single(self, request: Request, sandbox_id: str | None) -> Reply:
-        answer, letters = self._one(self._body(request), sandbox_id)
-        return Reply(json_response(200, answer), letters)
-
-    def batch(self, request: Request, sandbox_id: str | None) -> Reply:
-        """A request that is wrong refuses none of the others."""
-        body = self._body(request)
-        if broken := violation(BATCH, body):
-            raise _refusal(_broken(*broken))
-        answers: list[dict[str, Any]] = []
-        letters: list[Letter] = []
-        for item in body["requests"]:
-            try:
-                answer, own = self._one({**body.get("base", {}), **item}, sandbox_id)
-            except Refusal as refusal:
-                answers.append(refusal.response.json())
-            else:
-                answers.append(answer)
-                letters += own
-        return Reply(json_response(200, {"success": True, "responses": answers}), letters)
-
-    def _body(self, request: Request) -> Any:
+    def authenticate(self, request: Request) -> None:
         given = request.headers.get("Api-Token") or request.headers.get("Authorization", "").removeprefix("Bearer ")
         if given != API_TOKEN:
             raise _refusal("Unauthorized", status=401)
-        try:
-            if request.headers.get("Content-Type", "").startswith("application/json"):
-                return json_of(request)
-        except ValueError:
-            pass
-        raise _refusal("The body is not JSON.")
 
-    def _one(self, email: Any, sandbox_id: str | None) -> tuple[dict[str, Any], list[Letter]]:
-        """The answer to one message, and its letters. Suppressed recipients are accepted, but get none."""
-        if broken := violation(EMAIL, email):
-            raise _refusal(_broken(*broken))
+    def broken(self, broken: Violation) -> Refusal:
+        if re.fullmatch(r"\w+(?:\[\d+\])?\.email", broken.where) and broken.rule != "required":
+            field, *index = broken.path[:-1]
+            return _refusal(" ".join([f"address is invalid in '{field}'", *map(str, index)]))
+        if broken.rule in ("required", "additionalProperties"):
+            what = {"required": "is required", "additionalProperties": "is not allowed"}[broken.rule]
+            return _refusal(f"'{broken.field}' {what}" + (f" in '{broken.parent}'" if broken.parent else ""))
+        return _refusal(f"'{broken.where or 'body'}' is invalid: it {broken.text}")
+
+    def single(self, request: Request, sandbox_id: str | None) -> SandboxResult:
+        return self._one(self.body(request), sandbox_id)
+
+    def batch(self, request: Request, sandbox_id: str | None) -> SandboxResult:
+        """A request that is wrong refuses none of the others."""
+        body = self.body(request, BATCH)
+        base = body.get("base", {})
+        contents, deliveries = self.each(body["requests"], lambda own: self._one({**base, **own}, sandbox_id))
+        return SandboxResult(json_response(200, {"success": True, "responses": contents}), deliveries)
+
+    def _one(self, email: Any, sandbox_id: str | None) -> SandboxResult:
+        """Take one message. Suppressed recipients are accepted, but get nothing."""
+        self.validate(EMAIL, email)
         if errors := list(_errors(email)):
             raise _refusal(*errors)
-        recipients = [one["email"] for field in ("to", "cc", "bcc") for one in email.get(field, ())]
+        recipients = [person["email"] for field in ("to", "cc", "bcc") for person in email.get(field, ())]
         # A Mailtrap sandbox keeps one message, whoever it is for.
         ids = [self.new_id()] * len(recipients) if sandbox_id else [self.new_id() for _ in recipients]
-        letters = [
-            _letter(email, recipient, message_id)
+        deliveries = [
+            _delivery(email, recipient, message_id)
             for recipient, message_id in zip(recipients, ids, strict=True)
-            if not recipient.startswith("suppressed")
+            if not is_suppressed(recipient)
         ]
-        return {"success": True, "message_ids": ids[:1] if sandbox_id else ids}, letters
+        content = {"success": True, "message_ids": ids[:1] if sandbox_id else ids}
+        return SandboxResult(json_response(200, content), deliveries)
 
-    def event(self, kind: str, letter: Letter, url: str) -> Request:
+    def event(self, kind: str, delivery: SandboxDelivery, url: str) -> Request:
         event = {
             **_KINDS[kind],
             "timestamp": int(self.clock().timestamp()),
             "sending_stream": "transactional",
-            **({"category": letter.tags[0]} if letter.tags else {}),
-            **({"custom_variables": letter.metadata} if letter.metadata else {}),
-            "message_id": letter.message_id,
-            "email": letter.recipient,
+            **({"category": delivery.tags[0]} if delivery.tags else {}),
+            **({"custom_variables": delivery.metadata} if delivery.metadata else {}),
+            "message_id": delivery.message_id,
+            "email": delivery.recipient,
             "event_id": self.new_id(),
-            "sending_domain_name": letter.from_email.rpartition("@")[2].strip(">"),
+            "sending_domain_name": delivery.from_email.rpartition("@")[2].strip(">"),
         }
         body = json.dumps({"events": [event]}, separators=(",", ":")).encode()
         headers = {"Content-Type": "application/json", "Mailtrap-Signature": signature(TRACKING_SECRET, body)}
         return Request("POST", url, headers, body)
-
-
-def _broken(where: str, rule: str, text: str) -> str:
-    """A broken rule of the schema, in Mailtrap's manner."""
-    if address := re.fullmatch(r"(\w+)(?:\[(\d+)\])?\.email", where):
-        return f"address is invalid in '{address[1]}' {address[2] or ''}".rstrip()
-    field = re.findall(r"'([^']*)'", text)[0] if rule in ("required", "additionalProperties") else where or "body"
-    place = f" in '{where}'" if field != where and where else ""
-    what = {"required": "is required", "additionalProperties": "is not allowed"}.get(rule, f"is invalid: {text[:200]}")
-    return f"'{field}' {what}{place}"
 
 
 def _errors(email: dict[str, Any]) -> Iterator[str]:
@@ -202,17 +182,15 @@ def _errors(email: dict[str, Any]) -> Iterator[str]:
     if len(json.dumps(email.get("custom_variables", {}), ensure_ascii=False).encode()) > 1000:
         yield "'custom_variables' must not exceed 1000 bytes"
     for index, attachment in enumerate(email.get("attachments", ())):
-        try:
-            b64decode(attachment["content"], validate=True)
-        except (binascii.Error, ValueError):
+        if not is_base64(attachment["content"]):
             yield f"content is not base64 in 'attachments' {index}"
 
 
-def _letter(email: dict[str, Any], recipient: str, message_id: str) -> Letter:
+def _delivery(email: dict[str, Any], recipient: str, message_id: str) -> SandboxDelivery:
     template = email.get("template_uuid")
     headers = dict(email.get("headers", {}))
     several = headers.pop("Reply-To", "")
-    return Letter(
+    return SandboxDelivery(
         recipient=recipient,
         message_id=message_id,
         from_email=formatted([email["from"]]),
@@ -223,10 +201,7 @@ def _letter(email: dict[str, Any], recipient: str, message_id: str) -> Letter:
         text=email.get("text", ""),
         html=email.get("html", ""),
         headers=headers,
-        attachments=[
-            (one["filename"], one.get("type", ""), len(b64decode(one["content"])))
-            for one in email.get("attachments", ())
-        ],
+        attachments=files_of(email.get("attachments"), "filename", "type", "content"),
         metadata=email.get("custom_variables", {}),
         tags=[email["category"]] if email.get("category") else [],
         template=template,

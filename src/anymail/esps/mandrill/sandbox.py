@@ -8,7 +8,6 @@ from __future__ import annotations
 import datetime as dt
 import json
 import re
-from base64 import b64decode
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
@@ -17,26 +16,31 @@ from uuid import uuid4
 from django.http import QueryDict
 
 from anymail.esps.kit.sandbox import (
-    Letter,
+    BASE64,
+    STRING,
+    JSONSandbox,
     Refusal,
-    Reply,
-    SandboxESP,
-    addresses,
+    SandboxDelivery,
+    SandboxResult,
+    Violation,
+    array_schema,
+    files_of,
     formatted,
-    json_of,
+    is_address,
+    is_suppressed,
     json_response,
     object_schema,
-    violation,
 )
+from anymail.esps.kit.values import json_object_of
 from anymail.esps.mandrill.tracking import signature
-from anymail.exceptions import AnymailInvalidAddress
-from anymail.wire import Request, Response
+from anymail.wire import Request
 
 API_KEY = "md-sandbox-mandrill-key"
 WEBHOOK_KEY = "sandbox-mandrill-webhook-key"
 
-_STRING = {"type": "string"}
-_BOOLEAN = {"type": "boolean"}
+_TEXT = {"type": ["string", "null"]}
+_SWITCH = {"type": ["boolean", "null"]}
+_NAME = {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9_]*$"}
 _SCALARS = {
     "type": "object",
     "propertyNames": {"pattern": "^[A-Za-z0-9][A-Za-z0-9_]*$"},
@@ -44,49 +48,43 @@ _SCALARS = {
 }
 
 
-def _array(items: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "array", "items": items}
-
-
-_VARS = _array(object_schema(["name"], name={"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9_]*$"}, content={}))
-_CONTENT = {"type": "string", "pattern": r"\A(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?\Z"}
+_VARS = array_schema(object_schema(["name"], name=_NAME, content={}))
 _MESSAGE = object_schema(
     ["to"],
-    html=_STRING,
-    text=_STRING,
-    subject={"type": "string", "maxLength": 998},
-    from_email=_STRING,
-    from_name=_STRING,
-    to={
-        **_array(object_schema(["email"], email=_STRING, name=_STRING, type={"enum": ["to", "cc", "bcc"]})),
-        "minItems": 1,
-    },
-    headers={"type": "object", "additionalProperties": _STRING},
+    html=_TEXT,
+    text=_TEXT,
+    subject={**_TEXT, "maxLength": 998},
+    from_email=_TEXT,
+    from_name=_TEXT,
+    to=array_schema(
+        object_schema(["email"], email=STRING, name=_TEXT, type={"enum": ["to", "cc", "bcc", None]}), minItems=1
+    ),
+    headers={"type": "object", "additionalProperties": STRING},
     **dict.fromkeys(
         ("important", "track_opens", "track_clicks", "auto_text", "auto_html", "inline_css", "url_strip_qs",
-         "preserve_recipients", "view_content_link", "merge"), _BOOLEAN
+         "preserve_recipients", "view_content_link", "merge"), _SWITCH
     ),
-    **dict.fromkeys(("bcc_address", "tracking_domain", "signing_domain", "return_path_domain", "subaccount"), _STRING),
-    merge_language={"enum": ["mailchimp", "handlebars"]},
+    **dict.fromkeys(("bcc_address", "tracking_domain", "signing_domain", "return_path_domain", "subaccount"), _TEXT),
+    merge_language={"enum": ["mailchimp", "handlebars", None]},
     global_merge_vars=_VARS,
-    merge_vars=_array(object_schema(["rcpt"], rcpt=_STRING, vars=_VARS)),
-    tags=_array({"type": "string", "maxLength": 50, "pattern": "^[^_]"}),
-    google_analytics_domains=_array(_STRING),
-    google_analytics_campaign={"anyOf": [_STRING, _array(_STRING)]},
+    merge_vars=array_schema(object_schema(["rcpt"], rcpt=STRING, vars=_VARS)),
+    tags=array_schema({"type": "string", "maxLength": 50, "pattern": "^[^_]"}),
+    google_analytics_domains=array_schema(STRING),
+    google_analytics_campaign={"anyOf": [STRING, array_schema(STRING)]},
     metadata=_SCALARS,
-    recipient_metadata=_array(object_schema(["rcpt", "values"], rcpt=_STRING, values=_SCALARS)),
-    attachments=_array(object_schema(["type", "name", "content"], type=_STRING, name=_STRING, content=_CONTENT)),
-    images=_array(
+    recipient_metadata=array_schema(object_schema(["rcpt", "values"], rcpt=STRING, values=_SCALARS)),
+    attachments=array_schema(object_schema(["type", "name", "content"], type=STRING, name=STRING, content=BASE64)),
+    images=array_schema(
         object_schema(
-            ["type", "name", "content"], type={"type": "string", "pattern": "^image/"}, name=_STRING, content=_CONTENT
+            ["type", "name", "content"], type={"type": "string", "pattern": "^image/"}, name=STRING, content=BASE64
         )
     ),
 )  # fmt: skip
 _COMMON = {
-    "key": _STRING,
+    "key": STRING,
     "message": _MESSAGE,
-    "async": _BOOLEAN,
-    "ip_pool": _STRING,
+    "async": _SWITCH,
+    "ip_pool": STRING,
     "send_at": {"type": "string", "pattern": r"\A\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\Z"},
 }
 # https://mailchimp.com/developer/transactional/api/messages/
@@ -121,13 +119,15 @@ def _invalid(where: str, text: str) -> Refusal:
     return _refusal(400, "ValidationError", -2, f"Validation error: {json.dumps(nested)}")
 
 
-class MandrillSandbox(SandboxESP):
+class MandrillSandbox(JSONSandbox):
     slug = "mandrill"
     routes = (
         ("POST", r"/api/1\.\d/messages/send(\.json)?", "send"),
         ("POST", r"/api/1\.\d/messages/send-template(\.json)?", "send_template"),
         ("POST", r"/api/1\.\d/messages/send-mc-template(\.json)?", "send_mc_template"),
     )
+    not_found = _refusal(404, "Unknown_Method", -1, "Unknown method").response
+    malformed = _refusal(400, "ValidationError", -2, "You must specify a key value").response
 
     def settings(self, url: str) -> dict[str, Any]:
         return {
@@ -136,39 +136,38 @@ class MandrillSandbox(SandboxESP):
             "MANDRILL_WEBHOOK_KEY": WEBHOOK_KEY,
         }
 
-    def not_found(self, request: Request) -> Response:
-        return _refusal(404, "Unknown_Method", -1, "Unknown method").response
+    def authenticate(self, request: Request) -> None:
+        """The key is in the body."""
+        body = json_object_of(bytes(request.body))
+        if "key" not in body:
+            raise Refusal(self.malformed)
+        if body["key"] != API_KEY:
+            raise _refusal(401, "Invalid_Key", 401, "Invalid API key")
 
-    def send(self, request: Request) -> Reply:
-        body = self._body(request, SEND)
+    def broken(self, broken: Violation) -> Refusal:
+        return _invalid(broken.where, f"it {broken.text}")
+
+    def send(self, request: Request) -> SandboxResult:
+        body = self._checked(request, SEND)
         if not body["message"].get("from_email"):
             raise _invalid("message.from_email", _MUST_HAVE_AT)
-        return self._reply(body)
+        return self._take(body)
 
-    def send_template(self, request: Request) -> Reply:
-        return self._reply(self._body(request, SEND_TEMPLATE))
+    def send_template(self, request: Request) -> SandboxResult:
+        return self._take(self._checked(request, SEND_TEMPLATE))
 
-    def send_mc_template(self, request: Request) -> Reply:
-        return self._reply(self._body(request, SEND_MC_TEMPLATE))
+    def send_mc_template(self, request: Request) -> SandboxResult:
+        return self._take(self._checked(request, SEND_MC_TEMPLATE))
 
     def new_id(self) -> str:
         return uuid4().hex
 
-    def _body(self, request: Request, schema: dict[str, Any]) -> Any:
-        try:
-            body = json_of(request)
-        except ValueError:
-            body = None
-        if not isinstance(body, dict) or "key" not in body:
-            raise _refusal(400, "ValidationError", -2, "You must specify a key value")
-        if body["key"] != API_KEY:
-            raise _refusal(401, "Invalid_Key", 401, "Invalid API key")
-        if broken := violation(schema, body):
-            where, rule, text = broken
-            field = re.findall(r"'([^']+)'", text) if rule in ("required", "additionalProperties") else []
-            raise _invalid(".".join(filter(None, [where, *field[:1]])), text[:200])
+    def _checked(self, request: Request, schema: dict[str, Any]) -> Any:
+        body = self.body(request, schema)
+        message = body["message"] = _without_null(body["message"])
+        message["to"] = [_without_null(recipient) for recipient in message["to"]]
         sender = body["message"].get("from_email")
-        if sender and not _is_address(sender):
+        if sender and not is_address(sender):
             raise _invalid("message.from_email", _MUST_HAVE_AT)
         if self._wait(body) > dt.timedelta(days=366):
             raise _invalid("send_at", "send_at must be at most one year ahead")
@@ -184,24 +183,24 @@ class MandrillSandbox(SandboxESP):
             raise _invalid("send_at", "send_at is not a date") from None
         return time.replace(tzinfo=dt.UTC) - self.clock()
 
-    def _reply(self, body: dict[str, Any]) -> Reply:
-        results, letters = [], []
+    def _take(self, body: dict[str, Any]) -> SandboxResult:
+        results, deliveries = [], []
         for recipient in body["message"]["to"]:
             email = recipient["email"]
             result = self._result(body, email)
             results.append(result)
-            if _is_address(email) and not _is_suppressed(email):
-                letters.append(_letter(body, recipient, result["_id"]))
-        return Reply(json_response(200, results), letters)
+            if is_address(email) and not is_suppressed(email):
+                deliveries.append(_delivery(body, recipient, result["_id"]))
+        return SandboxResult(json_response(200, results), deliveries)
 
     def _result(self, body: dict[str, Any], email: str) -> dict[str, Any]:
         message = body["message"]
         result: dict[str, Any] = {"email": email, "_id": self.new_id(), "reject_reason": None}
         if body.get("async") or len(message["to"]) > _MOST_AT_ONCE:
             return {**result, "status": "queued", "queued_reason": "multiple-recipients"}
-        if not _is_address(email):
+        if not is_address(email):
             return {"email": email, "status": "invalid", "reject_reason": None}
-        if _is_suppressed(email):
+        if is_suppressed(email):
             return {**result, "status": "rejected", "reject_reason": "hard-bounce"}
         if self._wait(body) > dt.timedelta():
             return {**result, "status": "scheduled"}
@@ -209,12 +208,12 @@ class MandrillSandbox(SandboxESP):
             return {**result, "status": "queued", "queued_reason": "attachments"}
         return {**result, "status": "sent", "queued_reason": None}
 
-    def event(self, kind: str, letter: Letter, url: str) -> Request:
+    def event(self, kind: str, delivery: SandboxDelivery, url: str) -> Request:
         now = int(self.clock().timestamp())
         browser = {"ip": "192.0.2.1", "location": None, "user_agent": "Mozilla/5.0 (Anymail sandbox)",
                    "user_agent_parsed": None}  # fmt: skip
         bounce = {"bounce_description": "bad_mailbox", "bgtools_code": 10,
-                  "diag": f"smtp;550 5.1.1 <{letter.recipient}>: no such user"}  # fmt: skip
+                  "diag": f"smtp;550 5.1.1 <{delivery.recipient}>: no such user"}  # fmt: skip
         # The word, the message's state, and what else the event and its message have.
         kinds: dict[str, tuple[str, str, dict[str, Any], dict[str, Any]]] = {
             "delivered": ("delivered", "sent", {}, {"smtp_events": None, "diag": None}),
@@ -226,20 +225,20 @@ class MandrillSandbox(SandboxESP):
         word, state, own, of_message = kinds[kind]
         msg = {
             "ts": now,
-            "_id": letter.message_id,
+            "_id": delivery.message_id,
             "state": state,
-            "subject": letter.subject,
-            "email": letter.recipient,
-            "tags": letter.tags,
+            "subject": delivery.subject,
+            "email": delivery.recipient,
+            "tags": delivery.tags,
             **{name: [] for name in ("opens", "clicks", "smtp_events", "resends")},
             **dict.fromkeys(("subaccount", "reject")),
             # As PHP writes an empty array.
-            "metadata": letter.metadata or [],
-            "sender": letter.extra["sender"],
-            "template": letter.template,
+            "metadata": delivery.metadata or [],
+            "sender": delivery.extra["sender"],
+            "template": delivery.template,
             **of_message,
         }
-        events = json.dumps([{"event": word, "_id": letter.message_id, "msg": msg, "ts": now, **own}])
+        events = json.dumps([{"event": word, "_id": delivery.message_id, "msg": msg, "ts": now, **own}])
         body = urlencode({"mandrill_events": events})
         headers = {
             "Content-Type": "application/x-www-form-urlencoded",
@@ -249,7 +248,12 @@ class MandrillSandbox(SandboxESP):
         return Request("POST", url, headers, body.encode())
 
 
-def _letter(body: dict[str, Any], recipient: dict[str, str], message_id: str) -> Letter:
+def _without_null(fields: dict[str, Any]) -> dict[str, Any]:
+    """Null is what a field has that is left out."""
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _delivery(body: dict[str, Any], recipient: dict[str, str], message_id: str) -> SandboxDelivery:
     message, email = body["message"], recipient["email"].lower()
     own = {one["name"].lower(): one.get("content") for one in message.get("global_merge_vars", ())}
     for personal in message.get("merge_vars", ()):
@@ -272,7 +276,7 @@ def _letter(body: dict[str, Any], recipient: dict[str, str], message_id: str) ->
     headers = dict(message.get("headers", {}))
     reply_to = next((headers.pop(name) for name in list(headers) if name.lower() == "reply-to"), "")
     files = [*message.get("attachments", ()), *message.get("images", ())]
-    return Letter(
+    return SandboxDelivery(
         recipient=recipient["email"],
         message_id=message_id,
         from_email=formatted([{"email": message.get("from_email", ""), "name": message.get("from_name", "")}]),
@@ -283,7 +287,7 @@ def _letter(body: dict[str, Any], recipient: dict[str, str], message_id: str) ->
         text=rendered(message.get("text", "")),
         html=rendered(message.get("html", "")),
         headers=headers,
-        attachments=[(one["name"], one["type"], len(b64decode(one["content"]))) for one in files],
+        attachments=files_of(files, "name", "type", "content"),
         metadata=metadata,
         tags=message.get("tags", []),
         template=None if template is None else str(template),
@@ -295,14 +299,3 @@ def _shown(data: Mapping[str, Any], name: str) -> str:
     """A merge variable, whose name may be in any case."""
     value = data.get(name.lower())
     return "" if value is None else str(value)
-
-
-def _is_suppressed(email: str) -> bool:
-    return email.lower().startswith("suppressed")
-
-
-def _is_address(text: str) -> bool:
-    try:
-        return [one.addr_spec for one in addresses(text)] == [text]
-    except AnymailInvalidAddress:
-        return False

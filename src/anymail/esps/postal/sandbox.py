@@ -10,15 +10,27 @@ import json
 import re
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from secrets import randbits, token_urlsafe
 from typing import TYPE_CHECKING, Any
 
-from anymail.esps.kit.sandbox import Letter, Refusal, Reply, SandboxESP, bare, json_of, json_response, violation
+from anymail.esps.kit.sandbox import (
+    STRING,
+    JSONSandbox,
+    Refusal,
+    SandboxDelivery,
+    SandboxResult,
+    Violation,
+    array_schema,
+    bare,
+    is_suppressed,
+    json_response,
+    needs,
+    object_schema,
+)
 from anymail.esps.postal.tracking import SIGNATURE_1, SIGNATURE_256
-from anymail.exceptions import AnymailImproperlyInstalled
 from anymail.inbound import AnymailInboundMessage
 from anymail.wire import Request, Response
 
@@ -28,49 +40,35 @@ if TYPE_CHECKING:
 API_KEY = "SandboxPostalKey00000000"
 KEY_ID = "X-Postal-Signature-KID"
 
-_STRING = {"type": "string"}
-_STRINGS = {"type": "array", "items": _STRING, "maxItems": 50}
+# A string is split at its commas.
+_STRINGS = {"type": ["array", "string"], "items": STRING}
 # https://apiv1.postalserver.io/controllers/send/message, "Parameters"
-MESSAGE: dict[str, Any] = {
-    "type": "object",
-    "properties": {
-        "to": _STRINGS,
-        "cc": _STRINGS,
-        "bcc": _STRINGS,
-        "from": _STRING,
-        "sender": _STRING,
-        "subject": _STRING,
-        "tag": _STRING,
-        "reply_to": _STRING,
-        "plain_body": _STRING,
-        "html_body": _STRING,
-        "attachments": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "properties": {"name": _STRING, "content_type": _STRING, "data": _STRING},
-                "additionalProperties": False,
-            },
-        },
-        "headers": {"type": "object", "additionalProperties": _STRING},
-        "bounce": {"type": "boolean"},
-    },
-    "additionalProperties": False,
-}
-# /controllers/send/raw
-RAW: dict[str, Any] = {
-    "type": "object",
-    "properties": {
-        "mail_from": _STRING,
-        "rcpt_to": {"type": "array", "items": _STRING},
-        "data": _STRING,
-        "bounce": {"type": "boolean"},
-    },
-    "required": ["mail_from", "rcpt_to", "data"],
-    "additionalProperties": False,
-}
+MESSAGE: dict[str, Any] = object_schema(
+    [],
+    to=_STRINGS,
+    cc=_STRINGS,
+    bcc=_STRINGS,
+    **{"from": STRING},
+    sender=STRING,
+    subject=STRING,
+    tag=STRING,
+    reply_to=STRING,
+    plain_body=STRING,
+    html_body=STRING,
+    attachments=array_schema(object_schema([], name=STRING, content_type=STRING, data=STRING)),
+    headers={"type": "object", "additionalProperties": STRING},
+    bounce={"type": "boolean"},
+)
+# https://apiv1.postalserver.io/controllers/send/raw
+RAW: dict[str, Any] = object_schema(
+    ["mail_from", "rcpt_to", "data"],
+    mail_from=STRING,
+    rcpt_to=array_schema(STRING),
+    data=STRING,
+    bounce={"type": "boolean"},
+)
 
-# /controllers/send/message, "Errors"
+# https://apiv1.postalserver.io/controllers/send/message, "Errors"
 ERRORS = {
     "AccessDenied": "Must be authenticated as a server.",
     "InvalidServerAPIKey": "The API token provided in X-Server-API-Key was not valid.",
@@ -87,29 +85,51 @@ ERRORS = {
 _TOO_MANY = {"to": "TooManyToAddresses", "cc": "TooManyCCAddresses", "bcc": "TooManyBCCAddresses"}
 
 
-def _answer(status: str, data: dict[str, Any]) -> Response:
+def _response(status: str, data: dict[str, Any]) -> Response:
     return json_response(200, {"status": status, "time": 0.01, "flags": {}, "data": data})
 
 
 def _refusal(code: str, **more: str) -> Refusal:
-    return Refusal(_answer("error", {"code": code, "message": ERRORS[code], **more}))
+    return Refusal(_response("error", {"code": code, "message": ERRORS[code], **more}))
 
 
 def _parameter_error(text: str) -> Refusal:
-    return Refusal(_answer("parameter-error", {"message": text}))
+    return Refusal(_response("parameter-error", {"message": text}))
 
 
-class PostalSandbox(SandboxESP):
+class PostalSandbox(JSONSandbox):
     slug = "postal"
     routes = (("POST", "/api/v1/send/message", "message"), ("POST", "/api/v1/send/raw", "raw"))
+    malformed = Response(400, {"Content-Type": "text/html"}, b"<h1>Bad Request</h1>")
     events = frozenset({"delivered", "opened", "clicked", "bounced"})
 
     def settings(self, url: str) -> dict[str, Any]:
         return {"POSTAL_API_KEY": API_KEY, "POSTAL_API_URL": url, "POSTAL_WEBHOOK_KEY": webhook_key()}
 
-    def message(self, request: Request) -> Reply:
-        message = self._parameters(request, MESSAGE)
-        recipients = [bare(one) for field in ("to", "cc", "bcc") for one in message.get(field, ())]
+    def authenticate(self, request: Request) -> None:
+        key = request.headers.get("X-Server-API-Key")
+        if not key:
+            raise _refusal("AccessDenied")
+        if key != API_KEY:
+            raise _refusal("InvalidServerAPIKey", token=key)
+
+    def broken(self, broken: Violation) -> Refusal:
+        if broken.rule == "required":
+            return _parameter_error(f"`{broken.field}` parameter is required but is missing")
+        return _parameter_error(f"`{broken.where}` parameter is not valid: it {broken.text}")
+
+    def body(self, request: Request, schema: Mapping[str, Any] | None = None) -> Any:
+        """Of another type than JSON, Postal does not read a body."""
+        if not request.headers.get("Content-Type", "").startswith("application/json"):
+            request = replace(request, body=b"{}")
+        return super().body(request, schema)
+
+    def message(self, request: Request) -> SandboxResult:
+        message = self.body(request, MESSAGE)
+        shown = {field: _listed(message.get(field, ())) for field in ("to", "cc", "bcc")}
+        if too_many := next((field for field, values in shown.items() if len(values) > 50), None):
+            raise _refusal(_TOO_MANY[too_many])
+        recipients = [bare(value) for values in shown.values() for value in values]
         if not recipients:
             raise _refusal("NoRecipients")
         if not (message.get("plain_body", "").strip() or message.get("html_body", "").strip()):
@@ -124,12 +144,12 @@ class PostalSandbox(SandboxESP):
                 raise _refusal("AttachmentMissingData")
         if any(":" in name for name in message.get("headers", ())):
             raise Refusal(Response(500, {"Content-Type": "text/html"}, b"<h1>Internal Server Error</h1>"))
-        letter = Letter(
+        delivery = SandboxDelivery(
             recipient="",
             message_id="",
             from_email=message["from"],
-            to=", ".join(message.get("to", ())),
-            cc=", ".join(message.get("cc", ())),
+            to=", ".join(shown["to"]),
+            cc=", ".join(shown["cc"]),
             reply_to=message.get("reply_to", ""),
             subject=message.get("subject", ""),
             text=message.get("plain_body", ""),
@@ -138,14 +158,14 @@ class PostalSandbox(SandboxESP):
             attachments=[(file["name"], file.get("content_type", ""), len(_decoded(file["data"]))) for file in files],
             tags=[message["tag"]] if message.get("tag") else [],
         )
-        return self._accepted(letter, recipients)
+        return self._accepted(delivery, recipients)
 
-    def raw(self, request: Request) -> Reply:
-        raw = self._parameters(request, RAW)
+    def raw(self, request: Request) -> SandboxResult:
+        raw = self.body(request, RAW)
         message = AnymailInboundMessage.parse_raw_mime_bytes(_decoded(raw["data"]))
         if message.from_email is None:
             raise _refusal("UnauthenticatedFromAddress")
-        letter = Letter(
+        delivery = SandboxDelivery(
             recipient="",
             message_id="",
             from_email=str(message["From"]),
@@ -162,51 +182,31 @@ class PostalSandbox(SandboxESP):
             ],
             tags=[str(message["X-Postal-Tag"])] if message["X-Postal-Tag"] else [],
         )
-        return self._accepted(letter, raw["rcpt_to"])
+        return self._accepted(delivery, raw["rcpt_to"])
 
-    def _parameters(self, request: Request, schema: dict[str, Any]) -> Any:
-        key = request.headers.get("X-Server-API-Key")
-        if not key:
-            raise _refusal("AccessDenied")
-        if key != API_KEY:
-            raise _refusal("InvalidServerAPIKey", token=key)
-        try:
-            # Of another type, the body is not read.
-            found = json_of(request) if request.headers.get("Content-Type", "").startswith("application/json") else {}
-        except ValueError:
-            raise Refusal(Response(400, {"Content-Type": "text/html"}, b"<h1>Bad Request</h1>")) from None
-        if broken := violation(schema, found):
-            where, rule, words = broken
-            if rule == "maxItems":
-                raise _refusal(_TOO_MANY[where])
-            if rule == "required":
-                raise _parameter_error(f"`{words.split(chr(39))[1]}` parameter is required but is missing")
-            raise _parameter_error(f"`{where}` parameter is not valid: {words[:200]}")
-        return found
-
-    def _accepted(self, letter: Letter, recipients: Iterable[str]) -> Reply:
+    def _accepted(self, delivery: SandboxDelivery, recipients: Iterable[str]) -> SandboxResult:
         """Postal accepts what is for those on its suppression list too, and holds it."""
         message_id = f"{self.new_id()}@rp.postal.example.net"
-        letters = [
+        deliveries = [
             replace(
-                letter,
+                delivery,
                 recipient=recipient,
                 message_id=str(randbits(31)),
                 extra={"token": token_urlsafe(12), "message_id": message_id, "sent": self.clock().timestamp()},
             )
             for recipient in dict.fromkeys(recipients)
         ]
-        messages = {one.recipient: {"id": int(one.message_id), "token": one.extra["token"]} for one in letters}
-        delivered = [one for one in letters if not one.recipient.lower().startswith("suppressed")]
-        return Reply(_answer("success", {"message_id": message_id, "messages": messages}), delivered)
+        messages = {each.recipient: {"id": int(each.message_id), "token": each.extra["token"]} for each in deliveries}
+        delivered = [delivery for delivery in deliveries if not is_suppressed(delivery.recipient)]
+        return SandboxResult(_response("success", {"message_id": message_id, "messages": messages}), delivered)
 
-    def event(self, kind: str, letter: Letter, url: str) -> Request:
+    def event(self, kind: str, delivery: SandboxDelivery, url: str) -> Request:
         now = self.clock().timestamp()
         message = {
-            "id": int(letter.message_id), "token": letter.extra["token"], "direction": "outgoing",
-            "message_id": letter.extra["message_id"], "to": letter.recipient, "from": bare(letter.from_email),
-            "subject": letter.subject[:200], "timestamp": letter.extra["sent"], "spam_status": "NotChecked",
-            "tag": letter.tags[0] if letter.tags else None,
+            "id": int(delivery.message_id), "token": delivery.extra["token"], "direction": "outgoing",
+            "message_id": delivery.extra["message_id"], "to": delivery.recipient, "from": bare(delivery.from_email),
+            "subject": delivery.subject[:200], "timestamp": delivery.extra["sent"], "spam_status": "NotChecked",
+            "tag": delivery.tags[0] if delivery.tags else None,
         }  # fmt: skip
         bounce = {
             **message, "id": randbits(31), "token": token_urlsafe(12), "direction": "incoming",
@@ -217,7 +217,7 @@ class PostalSandbox(SandboxESP):
         event, payload = {
             "delivered": ("MessageSent", {
                 "message": message, "status": "Sent", "output": "250 2.0.0 OK", "sent_with_ssl": True,
-                "details": f"Message for {letter.recipient} accepted by mx.example.com (192.0.2.25:25)",
+                "details": f"Message for {delivery.recipient} accepted by mx.example.com (192.0.2.25:25)",
                 "timestamp": now, "time": 0.5,
             }),
             "opened": ("MessageLoaded", {"message": message, **browser}),
@@ -239,6 +239,11 @@ class PostalSandbox(SandboxESP):
 
 _SHOWN = frozenset({"from", "to", "cc", "reply-to", "subject", "mime-version", "content-type",
                     "content-transfer-encoding", "x-postal-tag"})  # fmt: skip
+
+
+def _listed(value: str | Sequence[str]) -> list[str]:
+    """Addresses, as an array or in a string."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else list(value)
 
 
 def _decoded(data: str) -> bytes:
@@ -265,11 +270,10 @@ _Q = int(
 
 
 @lru_cache(maxsize=1)
+@needs("cryptography")
 def _private_key() -> RSAPrivateKey:
-    try:
-        from cryptography.hazmat.primitives.asymmetric import rsa
-    except ImportError:
-        raise AnymailImproperlyInstalled("cryptography", "sandbox") from None
+    from cryptography.hazmat.primitives.asymmetric import rsa
+
     e = 65537
     d = pow(e, -1, (_P - 1) * (_Q - 1))
     crt = (rsa.rsa_crt_dmp1(d, _P), rsa.rsa_crt_dmq1(d, _Q), rsa.rsa_crt_iqmp(_P, _Q))

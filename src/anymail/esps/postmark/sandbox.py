@@ -2,45 +2,42 @@
 
 from __future__ import annotations
 
-import re
-from base64 import b64decode
 from typing import Any
 
 from anymail.esps.kit.sandbox import (
-    Letter,
+    BASE64,
+    STRING,
+    JSONSandbox,
     Refusal,
-    Reply,
-    SandboxESP,
+    SandboxDelivery,
+    SandboxResult,
+    Violation,
     addresses,
-    json_of,
+    array_schema,
+    files_of,
+    is_suppressed,
     json_response,
+    object_schema,
     rendered,
-    violation,
 )
 from anymail.exceptions import AnymailInvalidAddress
-from anymail.wire import Request, Response
+from anymail.wire import Request
 
 SERVER_TOKEN = "5a4d6b0c-sandbox-postmark-token"
 
-_STRING = {"type": "string"}
-_HEADERS = {
-    "type": "array",
-    "items": {
-        "type": "object",
-        "properties": {"Name": _STRING, "Value": _STRING},
-        "required": ["Name", "Value"],
-        "additionalProperties": False,
-    },
-}
-_ATTACHMENTS = {
-    "type": "array",
-    "items": {
-        "type": "object",
-        "properties": {"Name": _STRING, "Content": _STRING, "ContentType": _STRING, "ContentID": _STRING},
-        "required": ["Name", "Content", "ContentType"],
-        "additionalProperties": False,
-    },
-}
+_HEADERS = array_schema(object_schema(["Name", "Value"], Name=STRING, Value=STRING))
+_ATTACHMENTS = array_schema(
+    object_schema(
+        ["Name", "Content", "ContentType"],
+        Name=STRING,
+        Content=BASE64,
+        ContentType=STRING,
+        ContentID={"type": ["string", "null"]},
+        # Of the object that the webhooks of received mail and the clients of the API have, too.
+        ContentLength={"type": "integer"},
+        Disposition=STRING,
+    )
+)
 _METADATA = {
     "type": "object",
     "maxProperties": 10,
@@ -50,67 +47,58 @@ _METADATA = {
 # https://postmarkapp.com/developer/api/email-api, "Message format"
 _MESSAGE: dict[str, Any] = {
     "From": {"type": "string", "minLength": 1, "maxLength": 255},
-    "To": _STRING,
-    "Cc": _STRING,
-    "Bcc": _STRING,
+    "To": STRING,
+    "Cc": STRING,
+    "Bcc": STRING,
     "Subject": {"type": "string", "maxLength": 2000},
     "Tag": {"type": "string", "maxLength": 1000},
     "HtmlBody": {"type": "string", "maxLength": 5_000_000},
     "TextBody": {"type": "string", "maxLength": 5_000_000},
-    "ReplyTo": _STRING,
+    "ReplyTo": STRING,
     "Headers": _HEADERS,
     "TrackOpens": {"type": "boolean"},
     "TrackLinks": {"enum": ["None", "HtmlAndText", "HtmlOnly", "TextOnly"]},
     "Metadata": _METADATA,
     "Attachments": _ATTACHMENTS,
-    "MessageStream": _STRING,
+    "MessageStream": STRING,
 }
 _TEMPLATE: dict[str, Any] = {
     **{name: rule for name, rule in _MESSAGE.items() if name not in ("Subject", "HtmlBody", "TextBody")},
     "TemplateId": {"type": "integer"},
-    "TemplateAlias": _STRING,
+    "TemplateAlias": STRING,
     "TemplateModel": {"type": "object"},
     "InlineCss": {"type": "boolean"},
 }
-MESSAGE = {"type": "object", "properties": _MESSAGE, "required": ["From"], "additionalProperties": False}
+MESSAGE = object_schema(["From"], **_MESSAGE)
 TEMPLATED = {
-    "type": "object",
-    "properties": _TEMPLATE,
-    "required": ["From", "TemplateModel"],
+    **object_schema(["From", "TemplateModel"], **_TEMPLATE),
     "anyOf": [{"required": ["TemplateId"]}, {"required": ["TemplateAlias"]}],
-    "additionalProperties": False,
 }
 _PERSONAL = ("To", "Cc", "Bcc", "TemplateModel", "Metadata", "Headers")
-BULK = {
-    "type": "object",
-    "properties": {
-        **{name: rule for name, rule in {**_MESSAGE, **_TEMPLATE}.items() if name not in ("To", "Cc", "Bcc")},
-        "Messages": {
-            "type": "array",
-            "minItems": 1,
-            "items": {
-                "type": "object",
-                "properties": {name: {**_MESSAGE, **_TEMPLATE}[name] for name in _PERSONAL},
-                "required": ["To"],
-                "additionalProperties": False,
-            },
-        },
-    },
-    "required": ["From", "Messages"],
-    "additionalProperties": False,
-}
+BULK = object_schema(
+    ["From", "Messages"],
+    **{name: rule for name, rule in {**_MESSAGE, **_TEMPLATE}.items() if name not in ("To", "Cc", "Bcc")},
+    Messages=array_schema(
+        object_schema(["To"], **{name: {**_MESSAGE, **_TEMPLATE}[name] for name in _PERSONAL}), minItems=1
+    ),
+)
 
+_UNAUTHORIZED = (
+    "The Server Token you provided in the X-Postmark-Server-Token request header was invalid. Please verify that you "
+    "are using a valid token."
+)
 _INACTIVE_TEXT = (
     "You tried to send to recipient(s) that have been marked as inactive. Found inactive addresses: {}. "
     "Inactive recipients are ones that have generated a hard bounce, a spam complaint, or a manual suppression."
 )
 
 
-def _error(code: int, text: str, status: int = 422) -> Response:
-    return json_response(status, {"ErrorCode": code, "Message": text}, {"X-PM-ApiErrorCode": str(code)})
+def _refusal(code: int, text: str, status: int = 422) -> Refusal:
+    content = {"ErrorCode": code, "Message": text}
+    return Refusal(json_response(status, content, {"X-PM-ApiErrorCode": str(code)}))
 
 
-class PostmarkSandbox(SandboxESP):
+class PostmarkSandbox(JSONSandbox):
     slug = "postmark"
     routes = (
         ("POST", "/email", "single"),
@@ -119,111 +107,75 @@ class PostmarkSandbox(SandboxESP):
         ("POST", "/email/batchWithTemplates", "batch_template"),
         ("POST", "/email/bulk", "bulk"),
     )
+    credentials = "X-Postmark-Server-Token", SERVER_TOKEN
+    unauthorized = _refusal(10, _UNAUTHORIZED, 401).response
+    wrong_content_type = _refusal(409, "The 'Content-Type' request header must be 'application/json'.", 415).response
+    malformed = _refusal(402, "Received invalid JSON input.").response
 
     def settings(self, url: str) -> dict[str, Any]:
         return {"POSTMARK_SERVER_TOKEN": SERVER_TOKEN, "POSTMARK_API_URL": url}
 
-    def single(self, request: Request) -> Reply:
-        return self._one(self._body(request), MESSAGE)
+    def broken(self, broken: Violation) -> Refusal:
+        if "Metadata" in broken.path:
+            return _refusal(300, f"Metadata is not valid: it {broken.text}.")
+        return _refusal(403, f"Field '{broken.where or 'Message'}' is not valid: it {broken.text}.")
 
-    def single_template(self, request: Request) -> Reply:
-        return self._one(self._body(request), TEMPLATED)
+    def single(self, request: Request) -> SandboxResult:
+        return self._one(self.body(request), MESSAGE)
 
-    def batch(self, request: Request) -> Reply:
-        return self._many(self._body(request), MESSAGE)
+    def single_template(self, request: Request) -> SandboxResult:
+        return self._one(self.body(request), TEMPLATED)
 
-    def batch_template(self, request: Request) -> Reply:
-        body = self._body(request)
+    def batch(self, request: Request) -> SandboxResult:
+        return self._many(self.body(request), MESSAGE)
+
+    def batch_template(self, request: Request) -> SandboxResult:
+        body = self.body(request)
         if not isinstance(body, dict) or set(body) != {"Messages"}:
-            raise Refusal(_error(403, "The 'Messages' field is required."))
+            raise _refusal(403, "The 'Messages' field is required.")
         return self._many(body["Messages"], TEMPLATED)
 
-    def bulk(self, request: Request) -> Reply:
-        body = self._body(request)
-        self._check(body, BULK)
-        letters = []
+    def bulk(self, request: Request) -> SandboxResult:
+        body = self.body(request, BULK)
+        deliveries = []
         for personal in body["Messages"]:
             common = {key: value for key, value in body.items() if key != "Messages"}
-            letters += self._letters({**common, **personal}, self.new_id())
-        answer = {
-            "Id": self.new_id(), "SubmittedAt": self.now(7), "Status": "Accepted",
-            "TotalMessages": len(body["Messages"]), "PercentageCompleted": 0, "ReleasedCount": 0, "FailedCount": 0,
-        }  # fmt: skip
-        return Reply(json_response(200, answer), letters)
+            deliveries += self._deliveries({**common, **personal}, self.new_id())
+        content = {"ID": self.new_id(), "Status": "Accepted", "SubmittedAt": self.now(7)}
+        return SandboxResult(json_response(200, content), deliveries)
 
-    def _body(self, request: Request) -> Any:
-        if request.headers.get("X-Postmark-Server-Token") != SERVER_TOKEN:
-            raise Refusal(_error(10, "The Server Token you provided in the X-Postmark-Server-Token request header was "
-                                     "invalid. Please verify that you are using a valid token.", 401))  # fmt: skip
-        if not request.headers.get("Content-Type", "").startswith("application/json"):
-            raise Refusal(_error(409, "The 'Content-Type' request header must be 'application/json'.", 415))
-        try:
-            return json_of(request)
-        except ValueError:
-            raise Refusal(_error(402, "Received invalid JSON input.")) from None
-
-    def _check(self, message: Any, schema: dict[str, Any]) -> None:
-        if broken := violation(schema, message):
-            where, rule, text = broken
-            if where.startswith("Metadata"):
-                raise Refusal(_error(300, f"Metadata is not valid: {text}"))
-            field = where or (re.findall(r"'(\w+)'", text) or ["Message"])[0]
-            raise Refusal(_error(403, f"Field '{field}' is not valid ({rule}): {text[:200]}"))
-
-    def _one(self, message: Any, schema: dict[str, Any]) -> Reply:
-        self._check(message, schema)
+    def _one(self, message: Any, schema: dict[str, Any]) -> SandboxResult:
+        self.validate(schema, message)
         if schema is MESSAGE and not (message.get("HtmlBody") or message.get("TextBody")):
-            raise Refusal(_error(300, "Provide either email TextBody or HtmlBody or both."))
-        self._recipients(message)
-        if inactive := [one for one in self._recipients(message) if one.startswith("suppressed")]:
-            if len(inactive) == len(self._recipients(message)):
-                raise Refusal(_error(406, _INACTIVE_TEXT.format(", ".join(inactive))))
-            text = f"Message OK, but will not deliver to these inactive addresses: {', '.join(inactive)}."
-        else:
-            text = "OK"
+            raise _refusal(300, "Provide either email TextBody or HtmlBody or both.")
+        recipients = _recipients(message)
+        inactive = list(filter(is_suppressed, recipients))
+        if len(inactive) == len(recipients):
+            raise _refusal(406, _INACTIVE_TEXT.format(", ".join(inactive)))
+        text = f"Message OK, but will not deliver to these inactive addresses: {', '.join(inactive)}."
         message_id = self.new_id()
-        answer = {"To": message.get("To"), "SubmittedAt": self.now(7), "MessageID": message_id,
-                  "ErrorCode": 0, "Message": text}  # fmt: skip
-        letters = [letter for letter in self._letters(message, message_id) if letter.recipient not in inactive]
-        return Reply(json_response(200, {k: v for k, v in answer.items() if v is not None}), letters)
+        content = {"SubmittedAt": self.now(7), "MessageID": message_id, "ErrorCode": 0,
+                   "Message": text if inactive else "OK"}  # fmt: skip
+        if message.get("To") is not None:
+            content = {"To": message["To"], **content}
+        deliveries = [
+            delivery for delivery in self._deliveries(message, message_id) if delivery.recipient not in inactive
+        ]
+        return SandboxResult(json_response(200, content), deliveries)
 
-    def _many(self, messages: Any, schema: dict[str, Any]) -> Reply:
+    def _many(self, messages: Any, schema: dict[str, Any]) -> SandboxResult:
         if not isinstance(messages, list):
-            raise Refusal(_error(402, "Received invalid JSON input."))
+            raise Refusal(self.malformed)
         if len(messages) > 500:
-            raise Refusal(_error(410, "You exceeded the number of messages allowed in one batch: 500."))
-        results: list[Any] = []
-        letters: list[Letter] = []
-        for message in messages:
-            try:
-                reply = self._one(message, schema)
-            except Refusal as refusal:
-                results.append(refusal.response.json())
-            else:
-                results.append(reply.response.json())
-                letters += reply.letters
-        return Reply(json_response(200, results), letters)
+            raise _refusal(410, "You exceeded the number of messages allowed in one batch: 500.")
+        contents, deliveries = self.each(messages, lambda message: self._one(message, schema))
+        return SandboxResult(json_response(200, contents), deliveries)
 
-    def _recipients(self, message: dict[str, Any]) -> list[str]:
-        found = []
-        for field in ("From", "To", "Cc", "Bcc"):
-            try:
-                parsed = addresses(message.get(field, ""))
-            except AnymailInvalidAddress:
-                raise Refusal(_error(300, f"Invalid '{field}' address: '{message[field]}'.")) from None
-            if field != "From":
-                found += [address.addr_spec.lower() for address in parsed]
-        if not found:
-            raise Refusal(_error(300, "Zero recipients specified"))
-        if len(found) > 50:
-            raise Refusal(_error(300, "Too many recipients: at most 50 are allowed."))
-        return found
-
-    def _letters(self, message: dict[str, Any], message_id: str) -> list[Letter]:
+    def _deliveries(self, message: dict[str, Any], message_id: str) -> list[SandboxDelivery]:
         model = message.get("TemplateModel", {})
         template = message.get("TemplateAlias") or message.get("TemplateId")
         return [
-            Letter(
+            SandboxDelivery(
                 recipient=recipient,
                 message_id=message_id,
                 from_email=message["From"],
@@ -234,21 +186,18 @@ class PostmarkSandbox(SandboxESP):
                 text=rendered(message.get("TextBody", ""), model),
                 html=rendered(message.get("HtmlBody", ""), model),
                 headers={header["Name"]: header["Value"] for header in message.get("Headers", ())},
-                attachments=[
-                    (one["Name"], one["ContentType"], len(b64decode(one["Content"])))
-                    for one in message.get("Attachments", ())
-                ],
+                attachments=files_of(message.get("Attachments"), "Name", "ContentType", "Content"),
                 metadata=message.get("Metadata", {}),
                 tags=[message["Tag"]] if message.get("Tag") else [],
                 template=str(template) if template else None,
                 extra={"model": model, "stream": message.get("MessageStream", "outbound")},
             )
-            for recipient in self._recipients(message)
+            for recipient in _recipients(message)
         ]
 
-    def event(self, kind: str, letter: Letter, url: str) -> Request:
-        common = {"MessageID": letter.message_id, "ServerID": 1, "MessageStream": letter.extra["stream"],
-                  "Tag": letter.tags[0] if letter.tags else "", "Metadata": letter.metadata}  # fmt: skip
+    def event(self, kind: str, delivery: SandboxDelivery, url: str) -> Request:
+        common = {"MessageID": delivery.message_id, "ServerID": 1, "MessageStream": delivery.extra["stream"],
+                  "Tag": delivery.tags[0] if delivery.tags else "", "Metadata": delivery.metadata}  # fmt: skip
         browser = {
             "UserAgent": "Mozilla/5.0 (Anymail sandbox)",
             "Platform": "Desktop",
@@ -256,20 +205,37 @@ class PostmarkSandbox(SandboxESP):
             "OS": {},
             "Geo": {},
         }
-        bounce = {"ID": abs(hash(letter.message_id)) % 10**9, "Email": letter.recipient, "From": letter.from_email,
-                  "BouncedAt": self.now(7), "Subject": letter.subject, "Inactive": True}  # fmt: skip
+        bounce = {"ID": abs(hash(delivery.message_id)) % 10**9, "Email": delivery.recipient,
+                  "From": delivery.from_email, "BouncedAt": self.now(7), "Subject": delivery.subject,
+                  "Inactive": True}  # fmt: skip
         kinds: dict[str, dict[str, Any]] = {
-            "delivered": {"RecordType": "Delivery", "Recipient": letter.recipient, "DeliveredAt": self.now(7),
+            "delivered": {"RecordType": "Delivery", "Recipient": delivery.recipient, "DeliveredAt": self.now(7),
                           "Details": "smtp;250 2.0.0 OK"},
-            "opened": {"RecordType": "Open", "Recipient": letter.recipient, "ReceivedAt": self.now(7), **browser},
-            "clicked": {"RecordType": "Click", "Recipient": letter.recipient, "ReceivedAt": self.now(7), **browser,
+            "opened": {"RecordType": "Open", "Recipient": delivery.recipient, "ReceivedAt": self.now(7), **browser},
+            "clicked": {"RecordType": "Click", "Recipient": delivery.recipient, "ReceivedAt": self.now(7), **browser,
                         "ClickLocation": "HTML", "OriginalLink": "https://example.com/"},
             "bounced": {"RecordType": "Bounce", "Type": "HardBounce", "TypeCode": 1, "Name": "Hard bounce", **bounce,
                         "Description": "The server was unable to deliver your message.",
-                        "Details": f"smtp;550 5.1.1 <{letter.recipient}>: no such user"},
+                        "Details": f"smtp;550 5.1.1 <{delivery.recipient}>: no such user"},
             "complained": {"RecordType": "SpamComplaint", "Type": "SpamComplaint", "TypeCode": 100001, **bounce,
                            "Name": "Spam complaint", "Description": "The subscriber marked this message as spam.",
                            "Details": ""},
         }  # fmt: skip
         headers = {"X-PM-Webhook-Trace-Id": self.new_id(), "X-PM-Retries-Remaining": "6"}
         return Request.post(url, headers=headers, json={**common, **kinds[kind]})
+
+
+def _recipients(message: dict[str, Any]) -> list[str]:
+    recipients = []
+    for field in ("From", "To", "Cc", "Bcc"):
+        try:
+            parsed = addresses(message.get(field, ""))
+        except AnymailInvalidAddress:
+            raise _refusal(300, f"Invalid '{field}' address: '{message[field]}'.") from None
+        if field != "From":
+            recipients += [address.addr_spec.lower() for address in parsed]
+    if not recipients:
+        raise _refusal(300, "Zero recipients specified")
+    if len(recipients) > 50:
+        raise _refusal(300, "Too many recipients: at most 50 are allowed.")
+    return recipients

@@ -285,8 +285,11 @@ class Postmark(ESP[PostmarkOptions]):
         ids = [str(uuid4()) for _ in mail.to] if generate else []
         response = yield self._request("email/bulk", [mail], self.bulk(mail, ids))
         answer = self.read_json(response)
-        if not isinstance(answer, dict) or "PercentageCompleted" not in answer:
+        # https://postmarkapp.com/developer/api/bulk-email names it ID, the official clients Id.
+        if not isinstance(answer, dict) or not (answer.get("ID") or answer.get("Id")) or not answer.get("Status"):
             raise self.unreadable(response, "not as the bulk API does")
+        if answer["Status"] == "Failed":
+            return all_recipients(mail.recipients, "failed")
         return {
             **{
                 to.key: AnymailRecipientStatus(ids[index] if ids else None, "queued")

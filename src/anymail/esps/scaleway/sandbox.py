@@ -5,28 +5,29 @@ A field that Scaleway does not document is refused, though Scaleway itself may t
 
 from __future__ import annotations
 
-import binascii
 import datetime as dt
 import json
-from base64 import b64decode
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 from anymail.esps.kit.sandbox import (
-    Letter,
+    STRING,
+    JSONSandbox,
     Refusal,
-    Reply,
-    SandboxESP,
+    SandboxDelivery,
+    SandboxResult,
+    Violation,
+    files_of,
     formatted,
-    json_of,
+    is_base64,
+    is_suppressed,
     json_response,
+    needs,
     object_schema,
-    violation,
 )
 from anymail.esps.kit.topics import signed
-from anymail.esps.kit.webhook import constant_time_equal
 from anymail.esps.scaleway.tracking import metadata_in, tags_in
-from anymail.wire import Request, Response
+from anymail.wire import Request
 
 SECRET_KEY = "00000000-5a4d-4b0c-8000-736563726574"
 PROJECT_ID = "00000000-5a4d-4b0c-8000-70726f6a6563"
@@ -34,7 +35,6 @@ REGION = "fr-par"
 TOPIC_ARN = f"arn:scw:sns:{REGION}:project-{PROJECT_ID}:anymail-sandbox"
 CERTIFICATE_URL = f"https://messaging.s3.{REGION}.scw.cloud/{REGION}/sns/sns_certificate_sandbox.crt"
 
-_STRING = {"type": "string"}
 _SOME = {"type": "string", "minLength": 1}
 
 
@@ -43,7 +43,7 @@ def _array(items: dict[str, Any], most: int = 1000) -> dict[str, Any]:
 
 
 _CONTACT = object_schema(
-    ["email"], email={"type": "string", "pattern": r"^[!-?A-~]+@[!-?A-~]+\.[!-?A-~]+$", "maxLength": 320}, name=_STRING
+    ["email"], email={"type": "string", "pattern": r"^[!-?A-~]+@[!-?A-~]+\.[!-?A-~]+$", "maxLength": 320}, name=STRING
 )
 # https://www.scaleway.com/en/developers/api/transactional-email/, "Send an email"
 EMAIL: dict[str, Any] = object_schema(
@@ -53,15 +53,19 @@ EMAIL: dict[str, Any] = object_schema(
     cc=_array(_CONTACT),
     bcc=_array(_CONTACT),
     subject={"type": "string", "maxLength": 998},
-    text=_STRING,
-    html=_STRING,
+    text=STRING,
+    html=STRING,
     project_id={"type": "string", "pattern": "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"},
-    attachments=_array(object_schema(["name", "type", "content"], name=_SOME, type=_SOME, content=_STRING), 10),
+    attachments={
+        **_array(object_schema(["name", "type", "content"], name=_SOME, type=_SOME, content=STRING), 10),
+        "type": ["array", "null"],
+    },
     send_before={"type": "string", "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$"},
     additional_headers=_array(object_schema(["key", "value"], key=_SOME, value=_SOME)),
 )
 
-# /en/docs/transactional-email/reference-content/tem-capabilities-and-limits/, all but the rarest of it
+# https://www.scaleway.com/en/docs/transactional-email/reference-content/tem-capabilities-and-limits/,
+# all but the rarest of it
 TYPES = frozenset({
     "application/dxf", "application/ics", "application/msword", "application/pdf", "application/pkcs10",
     "application/pkcs7-mime", "application/pkcs7-signature", "application/vnd.ms-excel",
@@ -95,6 +99,7 @@ class Key(NamedTuple):
 
 
 @lru_cache
+@needs("cryptography")
 def signing_key() -> Key:
     """The key of this process."""
     from cryptography import x509
@@ -128,11 +133,17 @@ def sign_envelope(envelope: dict[str, Any]) -> dict[str, Any]:
     return signed(envelope, signing_key().private, "1", CERTIFICATE_URL)
 
 
-class ScalewaySandbox(SandboxESP):
-    """Scaleway says "sending" for a blocklisted (here: suppressed) recipient, too, who gets no letter."""
+class ScalewaySandbox(JSONSandbox):
+    """Scaleway says "sending" for a blocklisted (here: suppressed) recipient, too, who gets no delivery."""
 
     slug = "scaleway"
     routes = (("POST", r"/transactional-email/v1alpha1/regions/(?P<region>[^/]+)/emails", "send"),)
+    not_found = json_response(404, {"type": "not_found", "message": "resource is not found"})
+    credentials = "X-Auth-Token", SECRET_KEY
+    unauthorized = _refusal(
+        401, "denied_authentication", "authentication is denied", method="api_key", reason="not_found"
+    ).response
+    malformed = _invalid("body", "format", "the body is not JSON").response
     events = frozenset({"delivered", "bounced", "complained"})
 
     def settings(self, url: str) -> dict[str, Any]:
@@ -145,40 +156,32 @@ class ScalewaySandbox(SandboxESP):
             "SCALEWAY_SNS_CERTIFICATES": {CERTIFICATE_URL: signing_key().certificate},
         }
 
-    def not_found(self, request: Request) -> Response:
-        return json_response(404, {"type": "not_found", "message": "resource is not found"})
+    def broken(self, broken: Violation) -> Refusal:
+        return _invalid(broken.where or "body", _REASONS.get(broken.rule, "constraint"), f"it {broken.text}")
 
-    def send(self, request: Request, region: str) -> Reply:
-        if not constant_time_equal(request.headers.get("X-Auth-Token", ""), SECRET_KEY):
-            raise _refusal(401, "denied_authentication", "authentication is denied", method="api_key",
-                           reason="not_found")  # fmt: skip
+    def send(self, request: Request, region: str) -> SandboxResult:
+        self.authenticate(request)
         if region != REGION:
             raise _refusal(404, "not_found", "resource is not found", resource="region", resource_id=region)
-        try:
-            email = json_of(request)
-        except ValueError:
-            raise _invalid("body", "format", "the body is not JSON") from None
+        email = self.body(request, EMAIL)
         self._check(email)
         now = self.now()
         common = {"message_id": self.new_id(), "project_id": PROJECT_ID, "mail_from": email["from"]["email"],
                   "subject": email.get("subject", ""), "created_at": now, "updated_at": now, "status": "sending",
                   "status_details": None, "try_count": 0, "last_tries": [], "flags": []}  # fmt: skip
         entries = [
-            {"id": self.new_id(), "rcpt_to": one["email"], "mail_rcpt": one["email"], "rcpt_type": kind, **common}
+            {"id": self.new_id(), "rcpt_to": person["email"], "mail_rcpt": person["email"], "rcpt_type": kind, **common}
             for kind in ("to", "cc", "bcc")
-            for one in email.get(kind, ())
+            for person in email.get(kind, ())
         ]
-        letters = [
-            _letter(email, entry["mail_rcpt"], entry["id"])
+        deliveries = [
+            _delivery(email, entry["mail_rcpt"], entry["id"])
             for entry in entries
-            if not entry["mail_rcpt"].startswith("suppressed")
+            if not is_suppressed(entry["mail_rcpt"])
         ]
-        return Reply(json_response(200, {"emails": entries}), letters)
+        return SandboxResult(json_response(200, {"emails": entries}), deliveries)
 
     def _check(self, email: Any) -> None:
-        if broken := violation(EMAIL, email):
-            where, rule, text = broken
-            raise _invalid(where or "body", _REASONS.get(rule, "constraint"), text[:200])
         if email["project_id"] != PROJECT_ID:
             details = [{"resource": "email", "action": "create"}]
             raise _refusal(403, "permissions_denied", "insufficient permissions", details=details)
@@ -187,24 +190,22 @@ class ScalewaySandbox(SandboxESP):
             raise _invalid("to", "constraint", f"an email has 1 to {_MOST_RECIPIENTS} recipients")
         if not (email.get("text") or email.get("html")):
             raise _invalid("text", "required", "text or html is required")
-        for index, one in enumerate(email.get("attachments", ())):
-            if one["type"].partition(";")[0].strip().lower() not in TYPES:
-                raise _invalid(f"attachments[{index}].type", "constraint", f"{one['type']} is not supported")
-            try:
-                b64decode(one["content"], validate=True)
-            except (binascii.Error, ValueError):
-                raise _invalid(f"attachments[{index}].content", "format", "it is not base64") from None
+        for index, attachment in enumerate(email.get("attachments") or ()):
+            if attachment["type"].partition(";")[0].strip().lower() not in TYPES:
+                raise _invalid(f"attachments[{index}].type", "constraint", f"{attachment['type']} is not supported")
+            if not is_base64(attachment["content"]):
+                raise _invalid(f"attachments[{index}].content", "format", "it is not base64")
         for index, header in enumerate(email.get("additional_headers", ())):
             if header["key"].lower() == "reply-to" and not header["value"].isascii():
                 raise _invalid(f"additional_headers[{index}].value", "format", "Reply-To is not encoded")
         if len(json.dumps(email, ensure_ascii=False).encode()) > _MOST_BYTES:
             raise _invalid("body", "constraint", "an email has at most 2 MB")
 
-    def event(self, kind: str, letter: Letter, url: str) -> Request:
+    def event(self, kind: str, delivery: SandboxDelivery, url: str) -> Request:
         now = self.now()
         word, code, text = {
             "delivered": ("email_delivered", 250, "2.0.0 OK"),
-            "bounced": ("email_dropped", 550, f"5.1.1 <{letter.recipient}>: user unknown"),
+            "bounced": ("email_dropped", 550, f"5.1.1 <{delivery.recipient}>: user unknown"),
             "complained": ("email_spam", 250, "2.0.0 OK"),
         }[kind]
         event = {
@@ -213,13 +214,13 @@ class ScalewaySandbox(SandboxESP):
             "organization_id": PROJECT_ID,
             "project_id": PROJECT_ID,
             "domain_id": PROJECT_ID,
-            "domain_name": letter.from_email.rpartition("@")[2].strip(">"),
+            "domain_name": delivery.from_email.rpartition("@")[2].strip(">"),
             "created_at": now,
             "email_sent_at": now,
-            "email_id": letter.message_id,
-            "email_from": letter.from_email,
-            "email_to": letter.recipient,
-            "email_headers": [{"key": "Subject", "value": letter.subject}, *letter.extra["headers"]],
+            "email_id": delivery.message_id,
+            "email_from": delivery.from_email,
+            "email_to": delivery.recipient,
+            "email_headers": [{"key": "Subject", "value": delivery.subject}, *delivery.extra["headers"]],
             **({"email_error": "Mailbox does not exist"} if kind == "bounced" else {}),
             "email_response_code": code,
             "email_response_message": text,
@@ -234,25 +235,23 @@ class ScalewaySandbox(SandboxESP):
         return Request.post(url, headers={"x-amz-sns-message-type": "Notification"}, json=sign_envelope(envelope))
 
 
-def _letter(email: dict[str, Any], recipient: str, message_id: str) -> Letter:
+def _delivery(email: dict[str, Any], recipient: str, message_id: str) -> SandboxDelivery:
     headers = email.get("additional_headers", [])
-    of = {header["key"].lower(): header["value"] for header in headers}
+    named = {header["key"].lower(): header["value"] for header in headers}
     own = ("reply-to", "x-metadata", "x-tags")
-    return Letter(
+    return SandboxDelivery(
         recipient=recipient,
         message_id=message_id,
         from_email=formatted([email["from"]]),
         to=formatted(email.get("to", [])),
         cc=formatted(email.get("cc", [])),
-        reply_to=of.get("reply-to", ""),
+        reply_to=named.get("reply-to", ""),
         subject=email.get("subject", ""),
         text=email.get("text", ""),
         html=email.get("html", ""),
         headers={header["key"]: header["value"] for header in headers if header["key"].lower() not in own},
-        attachments=[
-            (one["name"], one["type"], len(b64decode(one["content"]))) for one in email.get("attachments", ())
-        ],
-        metadata=metadata_in(of),
-        tags=tags_in(of),
+        attachments=files_of(email.get("attachments"), "name", "type", "content"),
+        metadata=metadata_in(named),
+        tags=tags_in(named),
         extra={"headers": headers},
     )

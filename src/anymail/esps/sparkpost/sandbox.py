@@ -5,20 +5,32 @@ from __future__ import annotations
 import datetime as dt
 import json
 import re
-from base64 import b64decode
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any
 
-from anymail.esps.kit.sandbox import Letter, Refusal, Reply, SandboxESP, addresses, bare, json_response, violation
+from anymail.esps.kit.sandbox import (
+    BASE64,
+    STRING,
+    JSONSandbox,
+    Refusal,
+    SandboxDelivery,
+    SandboxResult,
+    Violation,
+    addresses,
+    bare,
+    files_of,
+    is_address,
+    is_suppressed,
+    json_response,
+)
 from anymail.exceptions import AnymailInvalidAddress
 from anymail.inbound import AnymailInboundMessage
-from anymail.wire import Request, Response
+from anymail.wire import Request
 
 API_KEY = "5a4d6b0csandboxsparkpostkey"
 WEBHOOK_TOKEN = "5a4d6b0c-sandbox-sparkpost-webhook"
 
-_STRING = {"type": "string"}
 _BOOLEAN = {"type": "boolean"}
 _OBJECT = {"type": "object"}
 _FILES = {
@@ -27,8 +39,8 @@ _FILES = {
         "type": "object",
         "properties": {
             "name": {"type": "string", "maxLength": 255},
-            "type": _STRING,
-            "data": {"type": "string", "pattern": r"\A[A-Za-z0-9+/]*=*\Z"},
+            "type": STRING,
+            "data": BASE64,
         },
         "required": ["name", "type", "data"],
     },
@@ -38,16 +50,17 @@ _RECIPIENT = {
     "properties": {
         "address": {
             "anyOf": [
-                _STRING,
+                BASE64,
+                STRING,
                 {
                     "type": "object",
-                    "properties": {"email": _STRING, "name": _STRING, "header_to": _STRING},
+                    "properties": {"email": STRING, "name": STRING, "header_to": STRING},
                     "required": ["email"],
                 },
             ]
         },
-        "return_path": _STRING,
-        "tags": {"type": "array", "maxItems": 10, "items": _STRING},
+        "return_path": STRING,
+        "tags": {"type": "array", "maxItems": 10, "items": STRING},
         "metadata": _OBJECT,
         "substitution_data": _OBJECT,
     },
@@ -55,8 +68,9 @@ _RECIPIENT = {
 }
 _SENDER = {
     "anyOf": [
-        _STRING,
-        {"type": "object", "properties": {"email": _STRING, "name": _STRING}, "required": ["email"]},
+        BASE64,
+        STRING,
+        {"type": "object", "properties": {"email": STRING, "name": STRING}, "required": ["email"]},
     ]
 }
 # https://developers.sparkpost.com/api/transmissions/; fields that SparkPost does not know it ignores.
@@ -71,44 +85,44 @@ TRANSMISSION = {
                     ("open_tracking", "initial_open", "click_tracking", "transactional", "sandbox", "skip_suppression",
                      "inline_css", "perform_substitutions"), _BOOLEAN
                 ),
-                "ip_pool": _STRING,
-                "dkim_key": _STRING,
+                "ip_pool": STRING,
+                "dkim_key": STRING,
             },
         },
         "recipients": {
             "anyOf": [
                 {"type": "array", "minItems": 1, "items": _RECIPIENT},
-                {"type": "object", "properties": {"list_id": _STRING}, "required": ["list_id"]},
+                {"type": "object", "properties": {"list_id": STRING}, "required": ["list_id"]},
             ]
         },
         "campaign_id": {"type": "string", "maxLength": 64},
         "description": {"type": "string", "maxLength": 1024},
         "metadata": _OBJECT,
         "substitution_data": _OBJECT,
-        "return_path": _STRING,
-        "tracking_domain": _STRING,
+        "return_path": STRING,
+        "tracking_domain": STRING,
         "content": {
             "type": "object",
             "properties": {
-                "html": _STRING,
-                "text": _STRING,
-                "amp_html": _STRING,
-                "subject": _STRING,
+                "html": STRING,
+                "text": STRING,
+                "amp_html": STRING,
+                "subject": STRING,
                 "from": _SENDER,
-                "reply_to": _STRING,
+                "reply_to": STRING,
                 "headers": {
                     "type": "object",
                     "propertyNames": {
                         "not": {"pattern": "(?i)^(subject|from|to|reply-to|content-type|content-transfer-encoding)$"}
                     },
-                    "additionalProperties": _STRING,
+                    "additionalProperties": STRING,
                 },
                 "attachments": _FILES,
                 "inline_images": _FILES,
-                "email_rfc822": _STRING,
-                "template_id": _STRING,
+                "email_rfc822": STRING,
+                "template_id": STRING,
                 "use_draft_template": _BOOLEAN,
-                "ab_test_id": _STRING,
+                "ab_test_id": STRING,
             },
             "anyOf": [
                 {"required": ["email_rfc822"]},
@@ -122,7 +136,7 @@ TRANSMISSION = {
         },
         "override": {
             "type": "object",
-            "properties": {"from": _SENDER, "reply_to": _STRING, "list_id": _STRING},
+            "properties": {"from": _SENDER, "reply_to": STRING, "list_id": STRING},
         },
     },
     "required": ["recipients", "content"],
@@ -137,9 +151,12 @@ def _refusal(status: int, message: str, code: str | None = None, description: st
     return Refusal(json_response(status, {"errors": [{key: value for key, value in error.items() if value}]}))
 
 
-class SparkPostSandbox(SandboxESP):
+class SparkPostSandbox(JSONSandbox):
     slug = "sparkpost"
     routes = (("POST", "/api/v1/transmissions/?", "transmissions"),)
+    not_found = _refusal(404, "Resource could not be found", "1600").response
+    wrong_content_type = _refusal(415, "Unsupported media type", "1700").response
+    malformed = _refusal(422, _FORMAT, "1300").response
 
     def settings(self, url: str) -> dict[str, Any]:
         return {
@@ -148,55 +165,52 @@ class SparkPostSandbox(SandboxESP):
             "SPARKPOST_WEBHOOK_TOKEN": WEBHOOK_TOKEN,
         }
 
-    def not_found(self, request: Request) -> Response:
-        return json_response(404, {"errors": [{"message": "Resource could not be found", "code": "1600"}]})
+    def authenticate(self, request: Request) -> None:
+        if request.headers.get("Authorization") != API_KEY:
+            raise _refusal(401, "Unauthorized.")
+        if not request.headers.get("X-MSYS-SUBACCOUNT", "0").isdigit():
+            raise _refusal(400, _FORMAT, "1300", "X-MSYS-SUBACCOUNT must be a number")
 
-    def transmissions(self, request: Request) -> Reply:
-        body = self._body(request)
+    def broken(self, broken: Violation) -> Refusal:
+        missing = broken.rule in ("required", "anyOf", "minItems")
+        message, code = (_REQUIRED, "1400") if missing else (_FORMAT, "1300")
+        return _refusal(422, message, code, f"{broken.where or 'body'} {broken.text}")
+
+    def transmissions(self, request: Request) -> SandboxResult:
+        self.authenticate(request)
+        try:
+            bytes(request.body).decode()
+        except UnicodeDecodeError:
+            raise _refusal(422, "invalid UTF-8", "1305") from None
+        body = self.body(request)
+        if too_large := next(_numbers_over_32_bits(body), None):
+            raise _refusal(422, _FORMAT, "1300", f"{str(too_large)[:20]} does not fit in signed 32 bits")
+        self.validate(TRANSMISSION, body)
         self._check(body)
         transmission_id = str(int(self.new_id().replace("-", ""), 16))[:19]
         if isinstance(body["recipients"], dict):
             # The sandbox keeps no recipient lists.
             raise _refusal(422, "Subresource not found", "1603", f"recipient list: {body['recipients']['list_id']}")
         errors = []
-        letters = []
+        deliveries = []
         for entry in body["recipients"]:
             address = entry["address"] if isinstance(entry["address"], dict) else {"email": entry["address"]}
-            if not _is_address(address["email"]):
+            if not is_address(address["email"]):
                 description = f"invalid recipient address.email: {address['email']}"
                 errors.append({"message": _REQUIRED, "description": description, "code": "1400"})
             # SparkPost takes a suppressed recipient, and delivers nothing.
-            elif not address["email"].lower().startswith("suppressed"):
-                letters.append(_letter(body, entry, address, transmission_id))
+            elif not is_suppressed(address["email"]):
+                deliveries.append(_delivery(body, entry, address, transmission_id))
         results: dict[str, Any] = {"rcpt_to_errors": errors} if errors else {}
         results["total_rejected_recipients"] = len(errors)
         results["total_accepted_recipients"] = len(body["recipients"]) - len(errors)
         results["id"] = transmission_id
-        answer: dict[str, Any] = {"results": results}
+        content: dict[str, Any] = {"results": results}
         if errors:
-            answer["errors"] = [{"message": "transmission created, but with validation errors", "code": "2000"}]
-        return Reply(json_response(200, answer), letters)
-
-    def _body(self, request: Request) -> Any:
-        if request.headers.get("Authorization") != API_KEY:
-            raise _refusal(401, "Unauthorized.")
-        if not request.headers.get("X-MSYS-SUBACCOUNT", "0").isdigit():
-            raise _refusal(400, _FORMAT, "1300", "X-MSYS-SUBACCOUNT must be a number")
-        if not request.headers.get("Content-Type", "").startswith("application/json"):
-            raise _refusal(415, "Unsupported media type", "1700")
-        try:
-            return json.loads(bytes(request.body).decode("utf-8"), parse_int=_signed_32_bits)
-        except UnicodeDecodeError:
-            raise _refusal(422, "invalid UTF-8", "1305") from None
-        except ValueError as error:
-            raise _refusal(422, _FORMAT, "1300", str(error)) from None
+            content["errors"] = [{"message": "transmission created, but with validation errors", "code": "2000"}]
+        return SandboxResult(json_response(200, content), deliveries)
 
     def _check(self, body: Any) -> None:
-        if broken := violation(TRANSMISSION, body):
-            where, rule, text = broken
-            missing = rule in ("required", "anyOf", "minItems")
-            message, code = (_REQUIRED, "1400") if missing else (_FORMAT, "1300")
-            raise _refusal(422, message, code, f"{where or 'body'}: {text[:200]}")
         content = body["content"]
         if {"template_id", "ab_test_id", "email_rfc822"} & set(content):
             if any(name in content for name in _INLINE):
@@ -212,7 +226,7 @@ class SparkPostSandbox(SandboxESP):
         if start and dt.datetime.fromisoformat(start) > self.clock() + dt.timedelta(days=3):
             raise _refusal(422, _FORMAT, "1300", "options.start_time must be at most 3 days ahead")
 
-    def event(self, kind: str, letter: Letter, url: str) -> Request:
+    def event(self, kind: str, delivery: SandboxDelivery, url: str) -> Request:
         browser = {"user_agent": "Mozilla/5.0 (Anymail sandbox)", "ip_address": "192.0.2.1"}
         kinds: dict[str, tuple[str, dict[str, Any]]] = {
             "delivered": ("message_event", {"type": "delivery", "num_retries": "0", "queue_time": "900"}),
@@ -224,7 +238,7 @@ class SparkPostSandbox(SandboxESP):
                     "type": "bounce",
                     "error_code": "550",
                     "bounce_class": "10",
-                    "raw_reason": f"550 5.1.1 <{letter.recipient}>: no such user",
+                    "raw_reason": f"550 5.1.1 <{delivery.recipient}>: no such user",
                     "reason": "550 5.1.1 ...@...: no such user",
                 },
             ),
@@ -236,15 +250,15 @@ class SparkPostSandbox(SandboxESP):
             "timestamp": str(int(self.clock().timestamp())),
             "customer_id": "1",
             "subaccount_id": "0",
-            "message_id": letter.extra["message_id"],
-            "transmission_id": letter.message_id,
-            "campaign_id": letter.tags[0] if letter.tags else "",
-            "friendly_from": bare(letter.from_email),
-            "rcpt_to": letter.recipient.lower(),
-            "raw_rcpt_to": letter.recipient,
-            "rcpt_meta": letter.metadata,
+            "message_id": delivery.extra["message_id"],
+            "transmission_id": delivery.message_id,
+            "campaign_id": delivery.tags[0] if delivery.tags else "",
+            "friendly_from": bare(delivery.from_email),
+            "rcpt_to": delivery.recipient.lower(),
+            "raw_rcpt_to": delivery.recipient,
+            "rcpt_meta": delivery.metadata,
             "rcpt_tags": [],
-            "subject": letter.subject,
+            "subject": delivery.subject,
             "recv_method": "rest",
             **own,
         }
@@ -252,7 +266,9 @@ class SparkPostSandbox(SandboxESP):
         return Request.post(url, headers=headers, json=[{"msys": {event_class: event}}])
 
 
-def _letter(body: dict[str, Any], entry: dict[str, Any], address: dict[str, str], transmission_id: str) -> Letter:
+def _delivery(
+    body: dict[str, Any], entry: dict[str, Any], address: dict[str, str], transmission_id: str
+) -> SandboxDelivery:
     content, override = body["content"], body.get("override", {})
     if "email_rfc822" in content:
         content = _parsed(content["email_rfc822"])
@@ -261,7 +277,7 @@ def _letter(body: dict[str, Any], entry: dict[str, Any], address: dict[str, str]
     template = content.get("template_id") or content.get("ab_test_id")
     headers = {name: _rendered(value, data) for name, value in content.get("headers", {}).items()}
     files = [*content.get("attachments", ()), *content.get("inline_images", ())]
-    return Letter(
+    return SandboxDelivery(
         recipient=address["email"],
         message_id=transmission_id,
         from_email=", ".join(_senders(override.get("from") or content.get("from", ""))),
@@ -272,7 +288,7 @@ def _letter(body: dict[str, Any], entry: dict[str, Any], address: dict[str, str]
         text=_rendered(content.get("text", ""), data),
         html=_rendered(content.get("html", ""), data, escape),
         headers={name: value for name, value in headers.items() if name.lower() != "cc"},
-        attachments=[(one["name"], one["type"], len(b64decode(one["data"]))) for one in files],
+        attachments=files_of(files, "name", "type", "data"),
         metadata=metadata,
         tags=[body["campaign_id"]] if body.get("campaign_id") else [],
         template=template,
@@ -287,34 +303,29 @@ def _parsed(raw: str) -> dict[str, Any]:
     return {name: str(value) for name, value in parts.items() if value}
 
 
-def _is_address(text: str) -> bool:
-    try:
-        return [one.addr_spec for one in addresses(text)] == [text]
-    except AnymailInvalidAddress:
-        return False
-
-
 def _senders(sender: str | dict[str, str]) -> list[str]:
     if isinstance(sender, dict):
         return [f"{sender.get('name', '')} <{sender['email']}>".strip()]
     try:
-        return [str(one) for one in addresses(sender)]
+        return list(map(str, addresses(sender)))
     except AnymailInvalidAddress:
         return []
 
 
-def _signed_32_bits(digits: str) -> int:
-    if len(digits) > 11 or not -(2**31) <= int(digits) < 2**31:
-        raise ValueError(f"{digits[:20]} does not fit in signed 32 bits")
-    return int(digits)
+def _numbers_over_32_bits(value: Any) -> Iterator[int]:
+    """The whole numbers that SparkPost cannot read."""
+    if isinstance(value, int) and not -(2**31) <= value < 2**31:
+        yield value
+    for child in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _numbers_over_32_bits(child)
 
 
 def _rendered(text: str, data: Mapping[str, Any], quote: Any = str) -> str:
     """The template language's plain variables and their defaults; its statements are left as they are."""
 
     def value(match: re.Match[str]) -> str:
-        found = data.get(match[2])
-        text = str((match[3] or "") if found is None else found)
+        given = data.get(match[2])
+        text = str((match[3] or "") if given is None else given)
         return text if match[1] == "{{{" else str(quote(text))
 
     return re.sub(r"(\{\{\{?)\s*([A-Za-z_]\w*)\s*(?:or\s+'([^']*)'\s*)?\}\}\}?", value, text)

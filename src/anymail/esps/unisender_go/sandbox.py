@@ -9,73 +9,78 @@ from __future__ import annotations
 import datetime as dt
 import json
 import re
-from base64 import b64decode
 from collections.abc import Iterator
 from email.header import decode_header, make_header
 from typing import Any
 
 from anymail.esps.kit.sandbox import (
-    Letter,
+    STRING,
+    IdempotencyKeys,
+    JSONSandbox,
     Refusal,
-    Reply,
-    SandboxESP,
+    SandboxDelivery,
+    SandboxResult,
+    Violation,
+    array_schema,
+    files_of,
+    is_base64,
+    is_suppressed,
     json_of,
     json_response,
     object_schema,
-    violation,
 )
+from anymail.esps.kit.values import object_of
 from anymail.esps.unisender_go.tracking import STATUS, signature
 from anymail.exceptions import AnymailInvalidAddress
 from anymail.mail.addresses import EmailAddress, parse_addresses
-from anymail.wire import Request, Response
+from anymail.wire import Request
 
 API_KEY = "sandbox0unisender0go0api0key00000001"
 API_PATH = "ru/transactional/api/v1/"
 
-_STRING = {"type": "string"}
 _SWITCH = {"enum": [0, 1]}
 _EMAIL = {"type": "string", "pattern": r"^[!-?A-~]+@[!-?A-~]+\.[!-?A-~]+$"}
-_VALUES = {"type": "object", "additionalProperties": {"type": ["string", "integer"]}}
-_SUBSTITUTIONS = {**_VALUES, "propertyNames": {"pattern": "^[A-Za-z][A-Za-z0-9_]*$"}}
+# Objects and arrays are for the template engines velocity and liquid.
+_SUBSTITUTIONS = {
+    "type": "object",
+    "propertyNames": {"pattern": "^[A-Za-z][A-Za-z0-9_]*$"},
+    "additionalProperties": {"type": ["string", "integer", "object", "array"]},
+}
 _METADATA = {
     "type": "object",
     "maxProperties": 10,
     "propertyNames": {"pattern": r"\S", "maxLength": 63},
     "additionalProperties": {"type": ["string", "integer"], "maxLength": 1024},
 }
-
-
-_FILES = {
-    "type": "array",
-    "items": object_schema(
+_FILES = array_schema(
+    object_schema(
         ["type", "name", "content"],
         type={"type": "string", "minLength": 1},
-        name={"type": "string", "maxLength": 255, "pattern": "^[^/]*$"},
+        name={"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[^/]*$"},
         content={"type": "string", "maxLength": 9_786_710},
-    ),
-}
+    )
+)
 # https://godocs.unisender.ru/web-api-ref#email-send
 MESSAGE: dict[str, Any] = object_schema(
     ["recipients"],
-    recipients={
-        "type": "array",
-        "minItems": 1,
-        "maxItems": 500,
-        "items": object_schema(["email"], email=_STRING, substitutions=_SUBSTITUTIONS, metadata=_METADATA),
-    },
-    template_id=_STRING,
-    tags={"type": "array", "maxItems": 4, "uniqueItems": True, "items": {"type": "string", "maxLength": 50}},
+    recipients=array_schema(
+        object_schema(["email"], email=STRING, substitutions=_SUBSTITUTIONS, metadata=_METADATA),
+        minItems=1,
+        maxItems=500,
+    ),
+    template_id=STRING,
+    tags=array_schema({"type": "string", "maxLength": 100}, maxItems=4, uniqueItems=True),
     skip_unsubscribe=_SWITCH,
     global_language={"enum": ["be", "de", "en", "es", "fr", "it", "kz", "pl", "pt", "ru", "ua"]},
     template_engine={"enum": ["simple", "velocity", "liquid", "none"]},
     global_substitutions=_SUBSTITUTIONS,
     global_metadata=_METADATA,
-    body=object_schema([], html=_STRING, plaintext=_STRING, amp=_STRING),
-    subject=_STRING,
+    body=object_schema([], html=STRING, plaintext=STRING, amp=STRING),
+    subject=STRING,
     from_email=_EMAIL,
-    from_name=_STRING,
+    from_name=STRING,
     reply_to=_EMAIL,
-    reply_to_name=_STRING,
+    reply_to_name=STRING,
     track_links=_SWITCH,
     track_read=_SWITCH,
     bypass_global=_SWITCH,
@@ -88,14 +93,15 @@ MESSAGE: dict[str, Any] = object_schema(
     options=object_schema(
         [],
         send_at={"type": "string", "pattern": r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d$"},
-        unsubscribe_url=_STRING,
+        unsubscribe_url=STRING,
         custom_backend_id={"type": "integer"},
-        smtp_pool_id=_STRING,
+        smtp_pool_id=STRING,
     ),
     idempotence_key={"type": "string", "maxLength": 64},
 )
 
-# /web-api-ref#api-errors: the code of a broken rule of the schema, by where, which, and what. The first that fits.
+# https://godocs.unisender.ru/web-api-ref#api-errors: the code of a broken rule of the schema, by where and which.
+# The first that fits.
 _CODES: tuple[tuple[str, int], ...] = (
     (r"recipients:maxItems", 1524),
     (r"\S*substitutions\S*:type", 212),
@@ -103,7 +109,7 @@ _CODES: tuple[tuple[str, int], ...] = (
     (r"\S*metadata:maxProperties", 217),
     (r"\S*metadata\S*:type", 216),
     (r"\S*metadata", 218),
-    (r"recipients|:required:'recipients'", 204),
+    (r"recipients", 204),
     (r"tags:maxItems", 1532),
     (r"tags\S*:maxLength", 1534),
     (r"tags", 1535),
@@ -113,10 +119,10 @@ _CODES: tuple[tuple[str, int], ...] = (
     (r"headers", 1506),
     (r"attachments\S*:pattern", 1590),
     (r"inline_attachments\S*:pattern", 1594),
-    (r"attachments\S*:required:'content'", 1592),
-    (r"inline_attachments\S*:required:'content'", 1596),
-    (r"attachments\S*:required:'type'", 1593),
-    (r"inline_attachments\S*:required:'type'", 1597),
+    (r"attachments\S*\.content:required", 1592),
+    (r"inline_attachments\S*\.content:required", 1596),
+    (r"attachments\S*\.type:required", 1593),
+    (r"inline_attachments\S*\.type:required", 1597),
     (r"attachments\S*\.name:maxLength", 10001),
     (r"inline_attachments\S*\.name:maxLength", 10002),
     (r"attachments|inline_attachments", 207),
@@ -126,6 +132,7 @@ _CODES: tuple[tuple[str, int], ...] = (
     (r"", 201),
 )
 _HTTP_STATUSES = {101: 401, 102: 401, 114: 401, 199: 413}
+_KEY_LIFE = dt.timedelta(minutes=1)
 _REQUEST_LIMIT = 10 * 1024 * 1024
 _TEMPLATE_ID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 # The fields with substitutions, and the code of a bad one in each.
@@ -160,29 +167,48 @@ _EVENTS: dict[str, dict[str, Any]] = {
 
 
 def _refusal(code: int, text: str, **more: Any) -> Refusal:
-    answer = {"status": "error", "code": code, "message": text, **more}
-    return Refusal(json_response(_HTTP_STATUSES.get(code, 400), answer))
+    content = {"status": "error", "code": code, "message": text, **more}
+    return Refusal(json_response(_HTTP_STATUSES.get(code, 400), content))
 
 
-class UnisenderGoSandbox(SandboxESP):
+class UnisenderGoSandbox(JSONSandbox):
     slug = "unisender_go"
     routes = (("POST", r"/(?:ru|en)/transactional/api/v1/email/send\.json", "send"),)
+    not_found = json_response(404, {"status": "error", "code": 104, "message": "Unknown method."})
+    malformed = _refusal(111, "Can not parse JSON.").response
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._keys: dict[str, dt.datetime] = {}
+        self._keys = IdempotencyKeys(_KEY_LIFE)
 
     def settings(self, url: str) -> dict[str, Any]:
         return {"UNISENDER_GO_API_KEY": API_KEY, "UNISENDER_GO_API_URL": f"{url}{API_PATH}"}
 
-    def not_found(self, request: Request) -> Response:
-        return json_response(404, {"status": "error", "code": 104, "message": "Unknown method."})
+    def authenticate(self, request: Request) -> None:
+        """The key is in a header or in the body."""
+        if len(request.body) > _REQUEST_LIMIT:
+            raise _refusal(199, "Request is too large.")
+        try:
+            key = request.headers.get("X-API-KEY") or object_of(json_of(request)).get("api_key")
+        except ValueError:
+            raise Refusal(self.malformed) from None
+        if not key:
+            raise _refusal(101, "API key is missing.")
+        if key != API_KEY:
+            raise _refusal(102, "Can not decode key.")
 
-    def send(self, request: Request) -> Reply:
-        message = self._message(request)
+    def broken(self, broken: Violation) -> Refusal:
+        code = next(code for pattern, code in _CODES if re.match(pattern, f"{broken.where}:{broken.rule}"))
+        return _refusal(code, f"{broken.where or 'message'} {broken.text}.")
+
+    def send(self, request: Request) -> SandboxResult:
+        message = object_of(self.body(request)).get("message")
+        if not isinstance(message, dict):
+            raise _refusal(201, "The message is missing.")
+        self.validate(MESSAGE, message)
         _check(message)
         self._check_time(message)
-        addresses = [one["email"] for one in message["recipients"]]
+        addresses = [person["email"] for person in message["recipients"]]
         failed = {email: reason for email in addresses if (reason := _unavailable(email))}
         emails: list[str] = []
         duplicates: dict[str, str] = {}
@@ -193,30 +219,14 @@ class UnisenderGoSandbox(SandboxESP):
                 emails.append(email)
         if not emails:
             raise _refusal(204, "No valid recipients.", failed_emails=failed)
-        self._claim(message.get("idempotence_key"))
+        key = message.get("idempotence_key")
+        if key and not self._keys.claim(key, self.clock()):
+            raise _refusal(1573, "The idempotence_key was used before.")
         job_id = self.new_id()
-        answer: dict[str, Any] = {"status": "success", "job_id": job_id, "emails": emails}
+        content: dict[str, Any] = {"status": "success", "job_id": job_id, "emails": emails}
         if failed or duplicates:
-            answer["failed_emails"] = failed | duplicates
-        return Reply(json_response(200, answer), list(_letters(message, emails, job_id)))
-
-    def _message(self, request: Request) -> dict[str, Any]:
-        if len(request.body) > _REQUEST_LIMIT:
-            raise _refusal(199, "Request is too large.")
-        try:
-            body = json_of(request)
-        except ValueError:
-            raise _refusal(111, "Can not parse JSON.") from None
-        body = body if isinstance(body, dict) else {}
-        key = request.headers.get("X-API-KEY") or body.get("api_key")
-        if not key:
-            raise _refusal(101, "API key is missing.")
-        if key != API_KEY:
-            raise _refusal(102, "Can not decode key.")
-        message = body.get("message")
-        if not isinstance(message, dict):
-            raise _refusal(201, "The message is missing.")
-        return message
+            content["failed_emails"] = failed | duplicates
+        return SandboxResult(json_response(200, content), list(_deliveries(message, emails, job_id)))
 
     def _check_time(self, message: dict[str, Any]) -> None:
         send_at = message.get("options", {}).get("send_at")
@@ -231,21 +241,11 @@ class UnisenderGoSandbox(SandboxESP):
         if wait < dt.timedelta(seconds=-1):
             raise _refusal(1529, "options.send_at is in the past.")
 
-    def _claim(self, key: str | None) -> None:
-        """Refuse a key that was used in the last minute."""
-        if not key:
-            return
-        now = self.clock()
-        self._keys = {one: since for one, since in self._keys.items() if now - since < dt.timedelta(minutes=1)}
-        if key in self._keys:
-            raise _refusal(1573, "The idempotence_key was used before.")
-        self._keys[key] = now
-
-    def event(self, kind: str, letter: Letter, url: str) -> Request:
+    def event(self, kind: str, delivery: SandboxDelivery, url: str) -> Request:
         data = {
-            "job_id": letter.extra["job_id"],
-            "metadata": letter.metadata,
-            "email": letter.recipient,
+            "job_id": delivery.extra["job_id"],
+            "metadata": delivery.metadata,
+            "email": delivery.recipient,
             "event_time": f"{self.clock():%Y-%m-%d %H:%M:%S}",
             **_EVENTS[kind],
         }
@@ -259,10 +259,6 @@ class UnisenderGoSandbox(SandboxESP):
 
 def _check(message: dict[str, Any]) -> None:
     """Refuse a message that breaks a rule of the reference."""
-    if broken := violation(MESSAGE, message):
-        where, rule, text = broken
-        code = next(code for pattern, code in _CODES if re.match(pattern, f"{where}:{rule}:{text}"))
-        raise _refusal(code, f"{where or 'message'}: {text[:200]}")
     template, body = message.get("template_id"), message.get("body", {})
     if template:
         if not _TEMPLATE_ID.fullmatch(template):
@@ -290,19 +286,17 @@ _BYPASSES = ("unavailable", "unsubscribed", "complained")
 
 def _check_files(message: dict[str, Any]) -> None:
     for field, twice in (("attachments", 1591), ("inline_attachments", 1595)):
-        names = [one["name"] for one in message.get(field, ())]
+        names = [file["name"] for file in message.get(field, ())]
         if len(set(names)) < len(names):
             raise _refusal(twice, f"{field}: two have the same name.")
-        for one in message.get(field, ()):
-            try:
-                b64decode(one["content"], validate=True)
-            except ValueError:
-                raise _refusal(207, f"{field}: the content is not in base64.") from None
+        for file in message.get(field, ()):
+            if not is_base64(file["content"]):
+                raise _refusal(207, f"{field}: the content is not in base64.")
 
 
 def _check_displayed(message: dict[str, Any]) -> None:
     """The rules of https://godocs.unisender.ru/cc-and-bcc."""
-    headers = {name.lower(): value for name, value in message.get("headers", {}).items()}
+    headers = {name.lower(): str(value) for name, value in message.get("headers", {}).items()}
     if "cc" in headers and not headers.get("to"):
         raise _refusal(1556, "headers['Cc'] needs a non-empty To.")
     addresses = {one["email"].lower() for one in message["recipients"]}
@@ -312,27 +306,28 @@ def _check_displayed(message: dict[str, Any]) -> None:
             raise _refusal(syntax, f"headers['{name}'] is not a list of addresses.")
         if len(displayed) > 10:
             raise _refusal(many, f"headers['{name}'] has over 10 addresses.")
-        if not {one.addr_spec.lower() for one in displayed} <= addresses:
+        if not {address.addr_spec.lower() for address in displayed} <= addresses:
             raise _refusal(stranger, f"headers['{name}'] has an address that is not among the recipients.")
 
 
 def _displayed(header: str) -> list[EmailAddress] | None:
     """The addresses of a To or Cc; None where Unisender Go cannot read it."""
     try:
-        found = list(parse_addresses(header, "address"))
+        parsed = list(parse_addresses(header, "address"))
     except AnymailInvalidAddress:
         return None
-    return found if header.isascii() and not any(re.search("[,<>@]", one.display_name) for one in found) else None
+    bad_name = any(re.search("[,<>@]", address.display_name) for address in parsed)
+    return parsed if header.isascii() and not bad_name else None
 
 
 def _unavailable(email: str) -> str | None:
     """Why Unisender Go does not send to an address."""
     if not re.fullmatch(_EMAIL["pattern"], email):
         return "invalid"
-    return "permanent_unavailable" if email.startswith("suppressed") else None
+    return "permanent_unavailable" if is_suppressed(email) else None
 
 
-def _letters(message: dict[str, Any], emails: list[str], job_id: str) -> Iterator[Letter]:
+def _deliveries(message: dict[str, Any], emails: list[str], job_id: str) -> Iterator[SandboxDelivery]:
     by_address = {one["email"]: one for one in reversed(message["recipients"])}
     headers = {name.lower(): str(value) for name, value in message.get("headers", {}).items()}
     plain = message.get("template_engine", "simple") == "simple"
@@ -349,7 +344,7 @@ def _letters(message: dict[str, Any], emails: list[str], job_id: str) -> Iterato
         sender = EmailAddress(rendered(message.get("from_name", "")), message.get("from_email", ""))
         reply_to = EmailAddress(_decoded(message.get("reply_to_name", "")), message.get("reply_to", ""))
         files = [*message.get("attachments", ()), *message.get("inline_attachments", ())]
-        yield Letter(
+        yield SandboxDelivery(
             recipient=email,
             message_id=metadata.get("anymail_id") or job_id,
             from_email=str(sender),
@@ -364,7 +359,7 @@ def _letters(message: dict[str, Any], emails: list[str], job_id: str) -> Iterato
                 for name, value in message.get("headers", {}).items()
                 if _DISPLAYED.fullmatch(name)
             },
-            attachments=[(one["name"], one["type"], len(b64decode(one["content"]))) for one in files],
+            attachments=files_of(files, "name", "type", "content"),
             metadata=metadata,
             tags=message.get("tags", []),
             template=template,
