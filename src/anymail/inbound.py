@@ -7,7 +7,7 @@ import mimetypes
 import re
 import warnings
 from base64 import b64encode
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from email.message import EmailMessage
 from email.policy import EmailPolicy
 from functools import lru_cache
@@ -137,6 +137,10 @@ class AnymailInboundMessage(EmailMessage):
     ``spam_score``, ``spam_detected``, ``stripped_text`` and ``stripped_html`` (without quotations and signature).
     Each is None when the ESP does not tell.
     """
+
+    # Python's own, which its stubs do not show.
+    _payload: Any
+    _headers: list[Any]
 
     def __init__(self, policy: Any = None) -> None:
         super().__init__(policy or _POLICY)
@@ -352,7 +356,7 @@ class AnymailInboundMessage(EmailMessage):
         if decode and not isinstance(self._payload, list):
             return None if self._payload is None else self._content()
         try:
-            return super().get_payload(i, decode)
+            return super().get_payload(i, False) if i is not None else self._payload
         except (TypeError, IndexError, ValueError, LookupError):
             return None
 
@@ -449,12 +453,12 @@ class AnymailInboundMessage(EmailMessage):
             # The structure is made anew.
             made_anew = name.lower().startswith("content-") or name.lower() == "mime-version"
             if not made_anew and _HEADER_NAME.fullmatch(name):
-                message.setraw(name, raw(value))
+                message.set_raw(name, raw(value))
         for name, value in {"From": from_email, "To": to, "Cc": cc, "Bcc": bcc, "Subject": subject}.items():
             if value is not None:
                 del message[name]
-                message.setraw(name, raw(value))
-        message.setraw("MIME-Version", "1.0")
+                message.set_raw(name, raw(value))
+        message.set_raw("MIME-Version", "1.0")
         bodies: list[AnymailInboundMessage] = [
             cls.construct_attachment(f"text/{subtype}", content, charset)
             for subtype, content, charset in (("plain", text, text_charset), ("html", html, html_charset))
@@ -469,7 +473,7 @@ class AnymailInboundMessage(EmailMessage):
         tree = cls._multipart("mixed", [*tree, *(part for part in parts if not part.is_inline())])
         for part in tree:
             for name, value in part.raw_items():
-                message.setraw(name, value)
+                message.set_raw(name, value)
             message._payload = part._payload
         return message
 
@@ -494,13 +498,13 @@ class AnymailInboundMessage(EmailMessage):
         part = cls()
         content_type = content_type or "application/octet-stream"
         declared = f'; charset="{charset}"' if charset and "charset=" not in content_type.lower() else ""
-        part.setraw("Content-Type", raw(content_type) + declared)
-        part.setraw("Content-Transfer-Encoding", "base64")
-        part.setraw("Content-Disposition", "inline" if content_id else "attachment")
+        part.set_raw("Content-Type", raw(content_type) + declared)
+        part.set_raw("Content-Transfer-Encoding", "base64")
+        part.set_raw("Content-Disposition", "inline" if content_id else "attachment")
         if filename:
             part.set_param("filename", CONTROLS.sub(" ", filename), "Content-Disposition")
         if content_id:
-            part.setraw("Content-ID", f"<{raw(content_id).strip('<>')}>")
+            part.set_raw("Content-ID", f"<{raw(content_id).strip('<>')}>")
         if part.get_content_maintype() == "message" and part.get_content_type() not in _REPORTS:
             # A message like one that came attached: never encoded as a whole (RFC 2046, 5.2.1).
             part.replace_header("Content-Transfer-Encoding", "8bit")
@@ -525,7 +529,7 @@ class AnymailInboundMessage(EmailMessage):
         if len(parts) < 2:
             return parts
         whole = cls()
-        whole.setraw("Content-Type", f'multipart/{subtype}; boundary="anymail-{uuid4().hex}"')
+        whole.set_raw("Content-Type", f'multipart/{subtype}; boundary="anymail-{uuid4().hex}"')
         whole._payload = list[Any](parts)
         return [whole]
 
@@ -549,7 +553,9 @@ class AnymailInboundMessage(EmailMessage):
             if part.content_type == "multipart/mixed":
                 _mark_between_texts(parts)
         elif part.content_type in _REPORTS:
-            message._payload = [cls._block(block) for block in re.split(rb"\r*\n(?:[ \t\r]*\n)+", part.content, maxsplit=MAX_PARTS)]
+            message._payload = [
+                cls._block(block) for block in re.split(rb"\r*\n(?:[ \t\r]*\n)+", part.content, maxsplit=MAX_PARTS)
+            ]
         else:
             message._payload = _ascii(part.content)
         payload = message._payload
@@ -603,11 +609,15 @@ class AnymailInboundMessage(EmailMessage):
     def _flattened_body(self) -> bytes:
         if not isinstance(self._payload, list):
             return _utf8("" if self._payload is None else str(self._payload))
-        parts = [part._source() if isinstance(part, AnymailInboundMessage) else _any_bytes(part) for part in self._payload]
+        parts = [
+            part._source() if isinstance(part, AnymailInboundMessage) else _any_bytes(part) for part in self._payload
+        ]
         if self.get_content_maintype() != "multipart":
             return (b"\n" if self.get_content_type() in _REPORTS else b"").join(parts)
         boundary = self._parameters("content-type").parameters.get("boundary", "").rstrip()
-        if not boundary or any(f"--{boundary}".encode("utf-8", "replace") in part for part in parts if self._came is None):
+        if not boundary or any(
+            f"--{boundary}".encode("utf-8", "replace") in part for part in parts if self._came is None
+        ):
             boundary = f"anymail-{uuid4().hex}"
             self.set_param("boundary", boundary)
             return self._flattened_body()
@@ -688,7 +698,7 @@ def _body_text(part: AnymailInboundMessage) -> str:
     return part.get_content_text().replace("\r\n", "\n").replace("\0", "\ufffd")
 
 
-def _mark_between_texts(parts: list[AnymailInboundMessage]) -> None:
+def _mark_between_texts(parts: Sequence[AnymailInboundMessage]) -> None:
     """Images between the texts of a message (as iPhones write them) belong to what is read."""
     bodies = [at for at, part in enumerate(parts) if any(
         leaf._body_type() and not leaf.is_attachment() and not leaf.get_filename() for leaf in leaves_of(part))]  # fmt: skip

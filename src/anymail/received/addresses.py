@@ -191,7 +191,9 @@ def _spec(text: str) -> str:
     if len(text) > 2 and text[0] == "'" and text[-1] == "'":
         text = text[1:-1]
     user, at, domain = text.rpartition("@")
-    return f"{user}@{domain.strip(chr(39)) if not user.startswith(chr(39)) else domain}" if at and user and domain else ""
+    return (
+        f"{user}@{domain.strip(chr(39)) if not user.startswith(chr(39)) else domain}" if at and user and domain else ""
+    )
 
 
 def _name(text: str, hidden: _Hidden, charset: str | None) -> str:

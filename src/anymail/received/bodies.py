@@ -18,7 +18,7 @@ _PLAIN, _HTML = "text/plain", "text/html"
 
 @dataclass(slots=True)
 class Contents:
-    """``texts`` and ``htmls``: each body in its two forms, None where it has not that form."""
+    """``bodies``: each in its two forms, text and HTML, None where it has not that form."""
 
     bodies: list[tuple[AnymailInboundMessage | None, AnymailInboundMessage | None]] = field(default_factory=list)
     attachments: list[AnymailInboundMessage] = field(default_factory=list)
@@ -26,14 +26,12 @@ class Contents:
 
     def joined(self, read: Callable[[AnymailInboundMessage], str]) -> tuple[str | None, str | None]:
         """Text and HTML: of each body the form that is wanted, or made from the other when only some have it."""
-        texts = [(read(text) if text is not None else None, read(html) if html is not None else None)
-                 for text, html in self.bodies]  # fmt: skip
-        plain = [text if text is not None else text_of_html(html or "") for text, html in texts]
-        rich = [html if html is not None else html_of(text or "") for text, html in texts]
-        return (
-            _join(plain) if any(text is not None for text, _ in texts) else None,
-            _join(rich) if any(html is not None for _, html in texts) else None,
-        )
+        plain = rich = None
+        if any(text is not None for text, _ in self.bodies):
+            plain = _join([read(text) if text is not None else text_of_html(read(html)) for text, html in self.bodies])  # type: ignore[arg-type]
+        if any(html is not None for _, html in self.bodies):
+            rich = _join([read(html) if html is not None else html_of(read(text)) for text, html in self.bodies])  # type: ignore[arg-type]
+        return plain, rich
 
 
 def _join(bodies: list[str]) -> str:
@@ -47,16 +45,27 @@ def html_of(text: str) -> str:
     return '<div style="white-space: pre-wrap">' + html.escape(text, quote=False) + "</div>"
 
 
-_UNSEEN = re.compile(r"(?is)<(style|script|head|title)\b[^<>]*>.*?</\1\s*>")
 _BREAK = re.compile(r"(?i)<(?:br|/p|/div|/tr|/li|/h[1-6])\b[^<>]*>")
 _TAG = re.compile(r"<[a-zA-Z/!?][^<>]*>")
 
 
 def text_of_html(source: str) -> str:
     """What HTML says, without its marks: a makeshift for a body that has no text of its own."""
-    # Each kind at most once: the pattern looks to the end for the closing tag.
-    seen = _UNSEEN.sub("", source, count=20)
-    return html.unescape(_TAG.sub("", _BREAK.sub("\n", seen))).strip() + "\n"
+    for name in ("head", "title", "style", "script"):
+        source = _without(name, source)
+    return html.unescape(_TAG.sub("", _BREAK.sub("\n", source))).strip() + "\n"
+
+
+def _without(name: str, source: str) -> str:
+    """HTML without the elements of this name."""
+    begins, ends = re.compile(rf"(?i)<{name}\b[^<>]*>"), re.compile(rf"(?i)</{name}\s*>")
+    kept: list[str] = []
+    at = 0
+    while (begin := begins.search(source, at)) and (end := ends.search(source, begin.end())):
+        kept.append(source[at : begin.start()])
+        at = end.end()
+    kept.append(source[at:])
+    return "".join(kept)
 
 
 def leaves_of(message: AnymailInboundMessage) -> list[AnymailInboundMessage]:

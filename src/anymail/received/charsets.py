@@ -33,8 +33,25 @@ _PYTHON = {
 _WIDER = {"cp950": ("big5hkscs",), "gb18030": (), "euc_jp": ("euc_jis_2004",)}
 # Labels that say nothing of the charset, or what is left of it by programs that could not tell.
 _UNDECLARED = frozenset(
-    "ascii us-ascii ansi_x3.4-1968 iso-ir-6 646 7bit 8bit binary base64 quoted-printable unknown unknown-8bit "
-    "x-unknown default none null charset".split()
+    [
+        "ascii",
+        "us-ascii",
+        "ansi_x3.4-1968",
+        "iso-ir-6",
+        "646",
+        "7bit",
+        "8bit",
+        "binary",
+        "base64",
+        "quoted-printable",
+        "unknown",
+        "unknown-8bit",
+        "x-unknown",
+        "default",
+        "none",
+        "null",
+        "charset",
+    ]
 )
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:+()-]*")
 _ENCODED_LABEL = re.compile(r"=\?[^?]*\?[bq]\?([^?]*)\?=", re.IGNORECASE)
@@ -135,7 +152,9 @@ def _iso_2022_jp(content: bytes, errors: str) -> str:
         if escape in (b"$@", b"$B"):
             found.append(_jis(text, errors))
         elif escape == b"$(D":
-            found.append(b"".join(b"\x8f" + _high(text[at : at + 2]) for at in range(0, len(text), 2)).decode("euc_jp", errors))
+            found.append(
+                b"".join(b"\x8f" + _high(text[at : at + 2]) for at in range(0, len(text), 2)).decode("euc_jp", errors)
+            )
         else:
             found.append((_high(text) if escape == b"(I" else text).decode("cp932", errors))
     return "".join(found)

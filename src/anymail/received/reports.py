@@ -57,7 +57,9 @@ def delivery_report_of(content: bytes) -> DeliveryReport:
             recipients.append(_recipient(fields))
         else:
             about = {**fields, **about}
-    return DeliveryReport(tuple(recipients), _typed(about.get("reporting-mta")), about.get("original-envelope-id") or None)
+    return DeliveryReport(
+        tuple(recipients), _typed(about.get("reporting-mta")), about.get("original-envelope-id") or None
+    )
 
 
 def _recipient(fields: dict[str, str]) -> RecipientReport:

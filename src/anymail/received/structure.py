@@ -65,7 +65,12 @@ _KNOWN = re.compile(
     rb"(?im)^(?:from|to|cc|subject|date|message-id|received|return-path|mime-version|content-[a-z-]+|x-[a-z-]+)[ \t]*:"
 )
 _TOKEN_TYPE = re.compile(r"[^\s/;\"'<>]+/[^\s/;\"'<>]+")
-_NO_SLASH = {"multipart": "multipart/mixed", "multipart/": "multipart/mixed", "message": "message/rfc822", "html": "text/html"}
+_NO_SLASH = {
+    "multipart": "multipart/mixed",
+    "multipart/": "multipart/mixed",
+    "message": "message/rfc822",
+    "html": "text/html",
+}
 # Of a message/* type with these there is no message inside.
 _REPORTS = frozenset({"message/delivery-status", "message/global-delivery-status"})
 
@@ -163,16 +168,12 @@ def _next(
 
 def _pattern(delimiters: dict[bytes, int]) -> re.Pattern[bytes]:
     """Lines that may be one of these: a set of bytes for each of the first four places."""
-    places: list[set[int]] = []
-    for place in range(min(4, min(map(len, delimiters)))):
-        places.append({one[place] for one in delimiters})
+    places = [{one[place] for one in delimiters} for place in range(min(4, *map(len, delimiters)))]
     classes = b"".join(b"[" + b"".join(b"\\x%02x" % byte for byte in sorted(place)) + b"]" for place in places)
     return re.compile(rb"\n--(" + classes + rb"[^\n]*+)")
 
 
-def _begin(
-    source: bytes, lines: bytes, start: int, limit: int, default: str, count: _Count, message: bool
-) -> Part:
+def _begin(source: bytes, lines: bytes, start: int, limit: int, default: str, count: _Count, message: bool) -> Part:
     """A part that begins here; where it ends is not known yet."""
     count.parts += 1
     if count.parts > MAX_PARTS:
@@ -277,7 +278,9 @@ def _header(
         end = lines.find(b"\n", at, limit)
         end, after = (limit, limit) if end < 0 else (end, end + 1)
         if after - start > MAX_HEADER_BYTES and fields:
-            raise AnymailInboundLimitError(f"A received mail with a header of over {MAX_HEADER_BYTES} bytes is refused.")
+            raise AnymailInboundLimitError(
+                f"A received mail with a header of over {MAX_HEADER_BYTES} bytes is refused."
+            )
         line = lines[at:end].rstrip(b"\r") if end - at <= MAX_HEADER_BYTES else lines[at : at + MAX_HEADER_BYTES + 1]
         if not line:
             return _decoded_fields(fields), after, unixfrom

@@ -7,7 +7,11 @@ import re
 
 __all__ = ["base64_decoded", "decoded", "quoted_printable_decoded"]
 
+# Damaged base64 of more lines is read without looking at each.
+MAX_DAMAGED_LINES = 300_000
+
 _NO_LETTER = re.compile(rb"[^A-Za-z0-9+/]")
+_NO_LETTERS = bytes(byte for byte in range(256) if _NO_LETTER.match(bytes([byte])))
 _LINE = re.compile(rb"[A-Za-z0-9+/]+={0,2}")
 # What follows a line that is no base64 (a footer, say) is base64 again only if it looks very much like it.
 _SURE = re.compile(rb"(?:[A-Za-z0-9+/]{4}){10,}|(?:[A-Za-z0-9+/]{4}){5,}[A-Za-z0-9+/]{2,3}={1,2}")
@@ -29,9 +33,13 @@ def quoted_printable_decoded(content: bytes) -> bytes:
 
 def base64_decoded(content: bytes) -> bytes:
     """What can be read of base64: damaged lines cost no others, and what follows the end is no part of it."""
-    packed = b"".join(content.split())
+    packed = content.translate(None, b" \t\r\n")
     letters = packed.rstrip(b"=")
-    return _quads(letters) if not _NO_LETTER.search(letters) else _by_line(content)
+    if not _NO_LETTER.search(letters):
+        return _quads(letters)
+    if content.count(b"\n") > MAX_DAMAGED_LINES:
+        return _quads(letters.partition(b"=")[0].translate(None, _NO_LETTERS))
+    return _by_line(content)
 
 
 def _by_line(content: bytes) -> bytes:
@@ -53,7 +61,7 @@ def _by_line(content: bytes) -> bytes:
                 # The end, and something after it.
                 pending += head
                 garbage = True
-            elif b" " in line or b"\t" in line or len(letters) * 10 < len(line) * 8:
+            elif (found or pending) and (b" " in line or b"\t" in line or len(letters) * 10 < len(line) * 8):
                 garbage = True
             else:
                 # A letter damaged keeps the others in their places; one that came in between goes.
