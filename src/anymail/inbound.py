@@ -109,7 +109,9 @@ def _address_header(policy: _Policy, name: str, source: str, header: Any) -> Any
     found = addresses_of(unfolded(source), one=name.lower() in ("from", "sender"))
     specs = [one.addr_spec for one in found]
     try:
-        if header is not None and [one.addr_spec for one in header.addresses] == specs:
+        if header is not None and [(one.display_name, one.addr_spec) for one in header.addresses] == [
+            (one.display_name, one.addr_spec) for one in found
+        ]:
             return header
         plain = ", ".join(_quoted(one) for one in found)
         if plain:
@@ -603,8 +605,17 @@ class AnymailInboundMessage(EmailMessage):
         if self._is_as_it_came():
             part = self._came_part()
             return part.source[part.start : part.end]
+        self._make_boundary()
         headers = b"".join(self.policy.fold_binary(name, value) for name, value in self.raw_items())
         return headers + b"\n" + self._flattened_body()
+
+    def _make_boundary(self) -> None:
+        """Give a multipart a boundary if it has none."""
+        is_multipart = isinstance(self._payload, list) and self.get_content_maintype() == "multipart"
+        if is_multipart and not self._parameters("content-type").parameters.get("boundary", "").strip():
+            kind = self.get_content_type()
+            del self["Content-Type"]
+            self.set_raw("Content-Type", f'{kind}; boundary="anymail-{uuid4().hex}"')
 
     def _flattened_body(self) -> bytes:
         if not isinstance(self._payload, list):
@@ -614,13 +625,8 @@ class AnymailInboundMessage(EmailMessage):
         ]
         if self.get_content_maintype() != "multipart":
             return (b"\n" if self.get_content_type() in _REPORTS else b"").join(parts)
-        boundary = self._parameters("content-type").parameters.get("boundary", "").rstrip()
-        if not boundary or any(
-            f"--{boundary}".encode("utf-8", "replace") in part for part in parts if self._came is None
-        ):
-            boundary = f"anymail-{uuid4().hex}"
-            self.set_param("boundary", boundary)
-            return self._flattened_body()
+        self._make_boundary()
+        boundary = self._parameters("content-type").parameters["boundary"].rstrip()
         delimiter = _utf8(f"--{boundary}")
         preamble = _utf8(self.preamble) + b"\n" if self.preamble else b""
         body = b"".join(delimiter + b"\n" + part + b"\n" for part in parts)
@@ -700,8 +706,11 @@ def _body_text(part: AnymailInboundMessage) -> str:
 
 def _mark_between_texts(parts: Sequence[AnymailInboundMessage]) -> None:
     """Images between the texts of a message (as iPhones write them) belong to what is read."""
-    bodies = [at for at, part in enumerate(parts) if any(
-        leaf._body_type() and not leaf.is_attachment() and not leaf.get_filename() for leaf in leaves_of(part))]  # fmt: skip
+    bodies = [
+        at
+        for at, part in enumerate(parts)
+        if any(leaf._body_type() and not leaf.is_attachment() and not leaf.get_filename() for leaf in leaves_of(part))
+    ]
     for part in parts[bodies[0] : bodies[-1]] if bodies else ():
         part._between_texts = part.get_content_maintype() == "image"
 

@@ -32,27 +32,10 @@ _PYTHON = {
 # Where the first fails, its supersets are tried.
 _WIDER = {"cp950": ("big5hkscs",), "gb18030": (), "euc_jp": ("euc_jis_2004",)}
 # Labels that say nothing of the charset, or what is left of it by programs that could not tell.
-_UNDECLARED = frozenset(
-    [
-        "ascii",
-        "us-ascii",
-        "ansi_x3.4-1968",
-        "iso-ir-6",
-        "646",
-        "7bit",
-        "8bit",
-        "binary",
-        "base64",
-        "quoted-printable",
-        "unknown",
-        "unknown-8bit",
-        "x-unknown",
-        "default",
-        "none",
-        "null",
-        "charset",
-    ]
-)
+_UNDECLARED = frozenset({
+    "ascii", "us-ascii", "ansi_x3.4-1968", "iso-ir-6", "646", "7bit", "8bit", "binary", "base64", "quoted-printable",
+    "unknown", "unknown-8bit", "x-unknown", "default", "none", "null", "charset",
+})  # fmt: skip
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:+()-]*")
 _ENCODED_LABEL = re.compile(r"=\?[^?]*\?[bq]\?([^?]*)\?=", re.IGNORECASE)
 _CODE_PAGE = re.compile(r"(?:x-)?(?:windows|cp|ibm|ms|microsoft-cp|oem|dos)[-_]?(\d{3,5})")

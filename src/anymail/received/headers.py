@@ -150,7 +150,7 @@ def parameters_of(value: str) -> Parameters:
     head = _HEAD.match(value)
     first = head[1].strip() if head else ""
     at = head.end() if head else 0
-    kind, _, more = first.partition(" ")
+    kind, _, _ = first.partition(" ")
     if "=" in first:
         # The first semicolon is missing, or the value itself.
         at = 0 if "=" in kind else value.find(kind) + len(kind)
