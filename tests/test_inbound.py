@@ -383,7 +383,8 @@ LINES = [
 
 INSERTED = [
     b"\0", b"\xff", b"\r", b"\n", b'"', b"'", b"=?utf-8?q?", b"?=", b"<", b">", b"(", b"@", b";", b":", b"--", b"*",
-    b"%zz", b'charset="utf-8\0"', "=?utf-é?q?B?=".encode(), b"message/rfc822", b"\xed\xa0\x80", b"filename*=utf-8\0''x", b"",
+    b"%zz",
+    b'charset="utf-8\0"', "=?utf-é?q?B?=".encode(), b"message/rfc822", b"\xed\xa0\x80", b"filename*=utf-8\0''x", b"",
 ]  # fmt: skip
 
 

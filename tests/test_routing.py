@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+import django
 import pytest
 from django.core import mail
 from django.core.mail import EmailMessage
@@ -119,7 +120,14 @@ class TestRoutes:
             inbound_route(default=True)(repr)
 
 
+LOCMEM = "django.core.mail.backends.locmem.EmailBackend"
+SETTINGS: dict[str, Any] = (
+    {"MAILERS": {"default": {"BACKEND": LOCMEM}}} if django.VERSION >= (6, 1) else {"EMAIL_BACKEND": LOCMEM}
+)
+
+
 class TestBouncing:
+    @override_settings(**SETTINGS)
     @pytest.mark.parametrize(
         ("headers", "sent"),
         [({}, 1), ({"Auto-Submitted": "auto-replied"}, 0)],
