@@ -11,6 +11,7 @@ import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.http import HttpRequest, QueryDict
 from django.test import Client, RequestFactory, override_settings
+from django.test.client import BOUNDARY, MULTIPART_CONTENT, encode_multipart
 from django.urls import resolve, reverse
 from django.utils.datastructures import MultiValueDict
 
@@ -344,6 +345,17 @@ def test_a_raw_message_in_latin_1(client: Client, events: list[Any]) -> None:
     assert Call(INBOUND, body.encode(), {}, FORM).post(client).status_code == 200
     assert (events[0].message.subject, events[0].message.text) == ("Café", "Café")
     assert (events[0].message.spam_detected, events[0].message.spam_score) == (False, None)
+
+
+@override_settings(ANYMAIL=TIMELESS)
+def test_a_raw_message_in_latin_1_as_multipart(client: Client, events: list[Any]) -> None:
+    raw = b"Subject: x\nContent-Type: text/plain; charset=latin-1\nContent-Transfer-Encoding: 8bit\n\nGr\xfc\xdfe"
+    fields = {**signed_fields(NOW), "sender": "zoë@example.com", "recipient": "a@example.com", "body-mime": "@RAW@"}
+    body = encode_multipart(BOUNDARY, fields).replace(b"@RAW@", raw)
+    response = client.generic("POST", INBOUND, body, content_type=MULTIPART_CONTENT)
+    assert response.status_code == 200
+    message = events[0].message
+    assert (message.text, message.envelope_sender, message.as_bytes()) == ("Grüße", "zoë@example.com", raw)
 
 
 @override_settings(ANYMAIL=TIMELESS)
