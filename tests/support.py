@@ -48,17 +48,22 @@ def make_esp(cls: type[ESP[Any]], **options: Any) -> Any:
     return cls(load(cls.Options, cls.prefixes or (cls.slug.upper(),), options))
 
 
-def drive(flow: Flow[Any], *answers: Response | Exception) -> tuple[list[Request], Any]:
-    """Drive a flow by hand with these answers; return the requests it made and its result."""
+def drive(flow: Flow[Any], *answers: Response | Exception, leave: bool = False) -> tuple[list[Request], Any]:
+    """Drive a flow by hand with these answers; return the requests it made and its result.
+
+    ``leave``: it may end before all the answers are used up.
+    """
     requests: list[Request] = []
     remaining = list(answers)
     try:
         requests.append(next(flow))
         while True:
+            if not remaining:
+                raise AssertionError(f"asked for a further answer: {requests[-1].method} {requests[-1].url}")
             answer = remaining.pop(0)
             requests.append(flow.throw(answer) if isinstance(answer, Exception) else flow.send(answer))
     except StopIteration as finished:
-        assert not remaining, f"{len(remaining)} answers were not asked for"
+        assert leave or not remaining, f"{len(remaining)} answers were not asked for"
         return requests, finished.value
 
 

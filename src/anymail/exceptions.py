@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from django.core.mail import EmailMessage
 
     from anymail.delivery.report import SendReport
+    from anymail.mail.status import RecipientStatuses
     from anymail.wire import Response
 
     class _DjangoInvalidMailer(ImproperlyConfigured):
@@ -49,6 +50,9 @@ __all__ = [
 ]
 
 Category = Literal["auth", "invalid", "rate_limit", "quota", "network", "timeout", "server", "unreadable"]
+
+#: The kinds of failure that the next call would meet too.
+COMMON_CAUSES: frozenset[Category] = frozenset({"auth", "rate_limit", "quota", "network", "timeout", "server"})
 
 ADVICE: dict[Category, str] = {
     "auth": "Check the credentials, and what the account and the sender are allowed to send.",
@@ -148,6 +152,8 @@ class AnymailAPIError(AnymailError):
     category: Category = "invalid"
     #: False where no message was to be sent: the call fetched one.
     sending: bool = True
+    #: What became of each recipient, where a message took several calls; else None.
+    statuses: RecipientStatuses | None = None
 
     def __init__(
         self,

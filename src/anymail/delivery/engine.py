@@ -19,6 +19,7 @@ from anymail.delivery.report import SendReport
 from anymail.delivery.transport import transport_for
 from anymail.esps.kit.sending import ESP
 from anymail.exceptions import (
+    COMMON_CAUSES,
     AnymailAPIError,
     AnymailCancelSend,
     AnymailError,
@@ -34,9 +35,6 @@ from anymail.wire import Flow, Response
 __all__ = ["Delivery"]
 
 logger = logging.getLogger("anymail")
-
-# The kinds of failure that the next message would meet too.
-_COMMON_CAUSES = frozenset({"auth", "rate_limit", "quota", "network", "timeout", "server"})
 
 
 @dataclasses.dataclass(slots=True)
@@ -83,7 +81,7 @@ class Run:
         return [Result(prepared, error=_copy(error) if len(job) > 1 else error) for prepared in job]
 
     def _note(self, error: Exception | None) -> None:
-        if isinstance(error, AnymailAPIError) and error.category in _COMMON_CAUSES:
+        if isinstance(error, AnymailAPIError) and error.category in COMMON_CAUSES:
             self.stopped = True
 
 
@@ -332,7 +330,8 @@ class Delivery:
         status.esp_response = getattr(error, "response", None)
         if isinstance(error, AnymailAPIError) and error.sent is not False:
             # Whoever looks here must not take it for one that was never tried.
-            status.record(all_recipients(result.prepared.mail.recipients, "unknown"), error.response)
+            unknown = error.statuses or all_recipients(result.prepared.mail.recipients, "unknown")
+            status.record(unknown, error.response)
         return False
 
     def _announcement(self, result: Result) -> dict[str, Any]:

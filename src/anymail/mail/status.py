@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing import Self
 
     from anymail.exceptions import AnymailError
     from anymail.mail.addresses import EmailAddress
