@@ -130,8 +130,10 @@ class Postal(ESP[PostalOptions]):
 
     def _request(self, mail: OutgoingMail) -> Request:
         path, payload = ("raw", self.raw(mail)) if _needs_mime(mail) else ("message", self.message(mail))
-        headers = {"Accept": "application/json", "X-Server-API-Key": self.options.api_key.reveal()}
-        return Request.post(f"{self.options.api_url}api/v1/send/{path}", headers=headers, json=payload)
+        return Request.post(f"{self.options.api_url}api/v1/send/{path}", headers=self._request_headers, json=payload)
+
+    def _request_headers(self) -> dict[str, str]:
+        return {"Accept": "application/json", "X-Server-API-Key": self.options.api_key.reveal()}
 
     # Reading answers.
 
