@@ -200,14 +200,10 @@ def secret(
     ``esp_extra``: the key in a message's ``esp_extra`` that holds another one for that message.
     """
     convert = credential if default is _MISSING else optional(credential)
-    return _field(
-        doc, default, convert=convert, bare=bare, common=False, aliases=tuple(aliases), esp_extra=esp_extra
-    )
+    return _field(doc, default, convert=convert, bare=bare, common=False, aliases=tuple(aliases), esp_extra=esp_extra)
 
 
-def secrets(
-    doc: str, *, bare: bool = False, common: bool = False, aliases: Iterable[str] = ()
-) -> tuple[Secret, ...]:
+def secrets(doc: str, *, bare: bool = False, common: bool = False, aliases: Iterable[str] = ()) -> tuple[Secret, ...]:
     """An option that holds several ``Secret``s, any of which is good: give a string, or a list to rotate them.
 
     None is refused: it is what an unset environment variable gives, and would turn a signature check off.

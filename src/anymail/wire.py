@@ -193,9 +193,7 @@ class Request:
         else:
             content_type = "application/x-www-form-urlencoded"
             body = "&".join(f"{_escaped(name, name)}={_escaped(value, name)}" for name, value in form).encode("ascii")
-        return cls(
-            "POST", url, _with_content_type(headers, content_type), body, idempotency_key, idempotency_seconds
-        )
+        return cls("POST", url, _with_content_type(headers, content_type), body, idempotency_key, idempotency_seconds)
 
     @property
     def repeatable(self) -> bool:

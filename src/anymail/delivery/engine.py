@@ -8,8 +8,8 @@ import logging
 from collections import deque
 from collections.abc import Hashable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
 from functools import partial
+from itertools import islice
 from typing import Any
 
 from django.core.mail import EmailMessage

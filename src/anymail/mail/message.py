@@ -133,9 +133,9 @@ def outgoing_mail(
 ) -> OutgoingMail:
     """Normalise a Django message; the message itself is left as it is.
 
-    ``defaults`` are the SEND_DEFAULTS; ``conceal`` hides the credentials in an ``esp_extra``. Raises AnymailInvalidAddress, AnymailInvalidValue (control characters) and
-    AnymailSerializationError (a value of the wrong type), each naming the field; TypeError for a bare string
-    where a list of addresses belongs.
+    ``defaults`` are the SEND_DEFAULTS; ``conceal`` hides the credentials in an ``esp_extra``. Raises
+    AnymailInvalidAddress, AnymailInvalidValue (control characters) and AnymailSerializationError (a value of the
+    wrong type), each naming the field; TypeError for a bare string where a list of addresses belongs.
     """
     return _Normaliser(message, defaults or {}, idna, conceal).mail()
 

@@ -24,9 +24,7 @@ from anymail.wire import Flow, Request, Response
 
 @dataclass(frozen=True, kw_only=True)
 class MandrillOptions(SendOptions):
-    api_key: Secret = secret(
-        "API key; with one made as a test key nothing is delivered.", bare=True, esp_extra="key"
-    )
+    api_key: Secret = secret("API key; with one made as a test key nothing is delivered.", bare=True, esp_extra="key")
     api_url: str = option(
         "Base URL of the API; that of its newest specification ends in `/api/1.4`.",
         default="https://mandrillapp.com/api/1.0/",

@@ -96,7 +96,8 @@ class SparkPost(ESP[SparkPostOptions]):
 
     def deliver(self, mail: OutgoingMail) -> Flow[RecipientStatuses]:
         payload = self.transmission(mail)
-        response = yield Request.post(f"{self.options.api_url}transmissions/", headers=self._request_headers, json=payload)
+        url = f"{self.options.api_url}transmissions/"
+        response = yield Request.post(url, headers=self._request_headers, json=payload)
         return self._statuses(response, payload, mail)
 
     def _request_headers(self) -> dict[str, str]:
