@@ -6,6 +6,8 @@ from typing import Any
 
 import django
 import pytest
+from django.core.management import call_command
+from django.core.management.base import SystemCheckError
 from django.test import override_settings
 
 from anymail import checks
@@ -31,10 +33,37 @@ def test_a_good_project() -> None:
         assert found(check, **settings) == []
 
 
-def test_a_missing_option() -> None:
-    [(identifier, text)] = found(checks.check_mailers, **in_use(PATH), ANYMAIL={})
+def test_a_missing_option_is_an_error_only_in_deployment() -> None:
+    for check, expected in ((checks.check_mailers, "anymail.W006"), (checks.check_deployment, "anymail.E006")):
+        [(identifier, text)] = found(check, **in_use(PATH), ANYMAIL={})
+        assert identifier == expected
+        assert "POSTMARK_SERVER_TOKEN" in text
+
+
+@pytest.mark.parametrize("token", [None, "", " ", "a\nb", "a\x00b", "\u201ctoken\u201d", 7])
+def test_a_wrong_key_is_always_an_error(token: Any) -> None:
+    [(identifier, text)] = found(checks.check_mailers, **in_use(PATH), ANYMAIL={"POSTMARK_SERVER_TOKEN": token})
     assert identifier == "anymail.E001"
     assert "POSTMARK_SERVER_TOKEN" in text
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("arguments", [["check"], ["makemigrations", "--check", "--dry-run"]])
+def test_a_project_is_built_without_its_keys(arguments: list[str], capsys: Any) -> None:
+    with override_settings(**in_use(PATH), ANYMAIL={}, ROOT_URLCONF="tests.urls"):
+        call_command(*arguments, **({} if arguments == ["check"] else {"skip_checks": False}))
+
+
+@pytest.mark.django_db
+def test_a_project_is_not_deployed_without_its_keys() -> None:
+    with override_settings(**in_use(PATH), ANYMAIL={}), pytest.raises(SystemCheckError, match="E006"):
+        call_command("check", "--deploy")
+
+
+def test_webhooks_without_a_key_that_they_need() -> None:
+    path = "anymail.backends.unisender_go.EmailBackend"
+    identifiers = {one for one, _ in found(checks.check_webhooks, **in_use(path), ANYMAIL={})}
+    assert identifiers == {"anymail.W006"}
 
 
 @pytest.mark.skipif(django.VERSION < (6, 1), reason="MAILERS came with Django 6.1")

@@ -73,7 +73,7 @@ def check_webhooks(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
                 webhook = view().webhook()
                 protected = webhook.options.webhook_secret or webhook.signature_configured
             except ImproperlyConfigured as error:
-                found.append(checks.Error(f"{pattern.name}: {error}", id="anymail.E003"))
+                found.append(_configuration_message(f"{pattern.name}: {error}", error, "anymail.E003"))
                 continue
             if not protected:
                 hint = f"Set ANYMAIL['WEBHOOK_SECRET'], and put it into the URL that is set at {webhook.name}."
@@ -91,7 +91,9 @@ def check_deployment(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
             found.append(checks.Error(f"{name} sends no mail: {backend.__module__}.", id="anymail.E004"))
         try:
             made = _make(alias, backend)
-        except (ImproperlyConfigured, TypeError):
+        except (ImproperlyConfigured, TypeError) as error:
+            if getattr(error, "missing", False):
+                found.append(checks.Error(str(error), id="anymail.E006"))
             continue
         if made.options.debug_api_requests:
             text = f"{name} prints every message: turn DEBUG_API_REQUESTS off."
@@ -139,7 +141,18 @@ def _mailer_errors() -> Iterator[CheckMessage]:
         try:
             _make(alias, backend)
         except (ImproperlyConfigured, TypeError) as error:
-            yield checks.Error(str(error), id="anymail.E001")
+            yield _configuration_message(str(error), error, "anymail.E001")
+
+
+def _configuration_message(text: str, error: Exception, error_id: str) -> CheckMessage:
+    """An error for what is wrong; a warning for what is absent, as keys are where a project is built or tested.
+
+    Every command runs the checks, and an error stops it: makemigrations needs no keys. Deployment does.
+    """
+    if getattr(error, "missing", False):
+        hint = "It may be absent where no mail is sent; check --deploy takes it for an error."
+        return checks.Warning(text, hint=hint, id="anymail.W006")
+    return checks.Error(text, id=error_id)
 
 
 def _unknown_siblings() -> Iterator[CheckMessage]:

@@ -3,27 +3,52 @@
 from __future__ import annotations
 
 import dataclasses
+import unicodedata
 import warnings
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from functools import lru_cache
-from typing import Any, NoReturn, Self, TypeVar
+from typing import Any, NoReturn, Self, TypeVar, overload
 
 from django.conf import settings
 from django.core.signals import setting_changed
 
-from anymail.exceptions import AnymailConfigurationError, AnymailDeprecationWarning, AnymailInvalidMailer
+from anymail.exceptions import (
+    AnymailConfigurationError,
+    AnymailDeprecationWarning,
+    AnymailInvalidMailer,
+    AnymailInvalidValue,
+    AnymailWarning,
+)
 from anymail.mail.addresses import IdnaEncoder, encode_idna2008, idna_encoder
 
-__all__ = ["Options", "Secret", "SendOptions", "WebhookOptions", "load", "option", "secret", "secrets"]
+__all__ = [
+    "Given",
+    "Options",
+    "Secret",
+    "SendOptions",
+    "WebhookOptions",
+    "conceal_extra",
+    "load",
+    "option",
+    "secret",
+    "secrets",
+]
+
+T = TypeVar("T")
+DefaultT = TypeVar("DefaultT")
 
 _MISSING: Any = dataclasses.MISSING
-_NOWHERE = object()
+_NOWHERE: Any = object()
 
 DEFAULT_TRANSPORT = "anymail.delivery.transport.PooledTransport"
 
 
 class Secret:
-    """A credential. Only ``reveal()`` shows it: no repr, log or traceback does."""
+    """A credential, without white space at its ends. Only ``reveal()`` shows it: no repr, log or traceback does.
+
+    Raises ValueError, whose text never shows the value, when there is nothing that could be a credential.
+    """
 
     __slots__ = ("_value",)
     _value: str
@@ -33,11 +58,13 @@ class Secret:
             value = value.reveal()
         if isinstance(value, bytes):
             value = value.decode()
+        if value is None:
+            raise ValueError("it is set to None: is its environment variable set?")
         if not isinstance(value, str):
             raise ValueError(f"a string is needed, not a value of type {type(value).__name__}")
         if not value.strip():
             raise ValueError("it is empty")
-        self._value = value
+        self._value = value.strip()
 
     def reveal(self) -> str:
         return self._value
@@ -61,6 +88,74 @@ class Secret:
         raise TypeError("A Secret cannot be pickled: it would stand there for all to read.")
 
 
+class Given:
+    """Settings as a project gave them, credentials and all.
+
+    It is neither a mapping nor has it a telling repr, since what reports errors shows local variables.
+    """
+
+    __slots__ = ("_values",)
+
+    def __init__(self, values: Mapping[str, Any] | Given) -> None:
+        self._values: dict[str, Any] = values._values if isinstance(values, Given) else dict(values)
+
+    def names(self) -> list[str]:
+        return list(self._values)
+
+    def only(self, wanted: Callable[[str], bool]) -> Given:
+        """Those with such names."""
+        return Given({name: value for name, value in self._values.items() if wanted(name)})
+
+    def reveal(self) -> dict[str, Any]:
+        return self._values
+
+    def __repr__(self) -> str:
+        return f"Given({', '.join(map(repr, self._values))})"
+
+
+class _Value:
+    """One setting as it was given, and where it stood. ``value`` may be a credential."""
+
+    __slots__ = ("value", "where")
+
+    def __init__(self, value: Any, where: str) -> None:
+        self.value = value
+        self.where = where
+
+    def __repr__(self) -> str:
+        return f"<{self.where}>"
+
+
+@overload
+def option(
+    doc: str,
+    *,
+    default: DefaultT,
+    bare: bool = False,
+    common: bool = False,
+    aliases: Iterable[str] = (),
+) -> DefaultT: ...
+@overload
+def option(
+    doc: str,
+    *,
+    default: DefaultT,
+    convert: Callable[[Any], T],
+    bare: bool = False,
+    common: bool = False,
+    aliases: Iterable[str] = (),
+) -> DefaultT | T: ...
+@overload
+def option(
+    doc: str,
+    *,
+    convert: Callable[[Any], T],
+    bare: bool = False,
+    common: bool = False,
+    aliases: Iterable[str] = (),
+) -> T: ...
+@overload
+def option(doc: str, *, bare: bool = False, common: bool = False, aliases: Iterable[str] = ()) -> Any: ...
 def option(
     doc: str,
     *,
@@ -76,25 +171,86 @@ def option(
     from what the setting holds, raising ValueError when it cannot. ``bare``: found under its name without
     ``ANYMAIL_`` too. ``common``: the same for all ESPs unless set for one. ``aliases``: other keyword names.
     """
-    metadata = {"doc": doc, "convert": convert, "bare": bare, "common": common, "aliases": tuple(aliases)}
+    return _field(doc, default, convert=convert, bare=bare, common=common, aliases=tuple(aliases), esp_extra=None)
+
+
+def _field(doc: str, default: Any, **metadata: Any) -> Any:
+    metadata["doc"] = doc
     if isinstance(default, (dict, list)):
         return dataclasses.field(default_factory=lambda: type(default)(default), metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def secret(doc: str, *, default: Any = _MISSING, bare: bool = False, aliases: Iterable[str] = ()) -> Any:
-    """An option that holds one ``Secret``."""
-    return option(doc, default=default, convert=optional(Secret), bare=bare, aliases=aliases)
+@overload
+def secret(doc: str, *, bare: bool = ..., aliases: Iterable[str] = ..., esp_extra: str | None = ...) -> Secret: ...
+@overload
+def secret(
+    doc: str, *, default: None, bare: bool = ..., aliases: Iterable[str] = ..., esp_extra: str | None = ...
+) -> Secret | None: ...
+def secret(
+    doc: str,
+    *,
+    default: Any = _MISSING,
+    bare: bool = False,
+    aliases: Iterable[str] = (),
+    esp_extra: str | None = None,
+) -> Any:
+    """An option that holds one ``Secret``, fit for an HTTP header. None is allowed where it is the default.
+
+    ``esp_extra``: the key in a message's ``esp_extra`` that holds another one for that message.
+    """
+    convert = credential if default is _MISSING else optional(credential)
+    return _field(doc, default, convert=convert, bare=bare, common=False, aliases=tuple(aliases), esp_extra=esp_extra)
 
 
-def secrets(doc: str, *, bare: bool = False, common: bool = False, aliases: Iterable[str] = ()) -> Any:
-    """An option that holds several ``Secret``s, any of which is good: give a string, or a list to rotate them."""
+def secrets(doc: str, *, bare: bool = False, common: bool = False, aliases: Iterable[str] = ()) -> tuple[Secret, ...]:
+    """An option that holds several ``Secret``s, any of which is good: give a string, or a list to rotate them.
+
+    None is refused: it is what an unset environment variable gives, and would turn a signature check off.
+    """
     return option(doc, default=(), convert=_secrets, bare=bare, common=common, aliases=aliases)
 
 
+def credential(value: Any) -> Secret:
+    """A ``Secret`` that can stand in an HTTP header. Raises ValueError, whose text never shows it."""
+    made = Secret(value)
+    text = made.reveal()
+    if any(unicodedata.category(character) == "Cc" for character in text):
+        raise ValueError("it has a line break or another control character in it")
+    if any(ord(character) > 255 for character in text):
+        raise ValueError("it has a character in it that no HTTP header can hold (copied from a formatted text?)")
+    return made
+
+
+def conceal_extra(esp_extra: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """``esp_extra`` with a ``Secret`` for each of these names that it has.
+
+    Raises AnymailInvalidValue, which names the key, for one that cannot be a credential.
+    """
+    concealed, problem = _concealed(esp_extra, names)
+    del esp_extra
+    if problem:
+        raise AnymailInvalidValue(problem)
+    return concealed
+
+
+def _concealed(esp_extra: Mapping[str, Any], names: Iterable[str]) -> tuple[dict[str, Any], str]:
+    concealed = dict(esp_extra)
+    for name in names:
+        if concealed.get(name):
+            try:
+                concealed[name] = credential(concealed[name])
+            except ValueError as error:
+                return {}, f"esp_extra[{name!r}] is wrong: {error}."
+    return concealed, ""
+
+
+def secret_extras(cls: type[Options]) -> tuple[str, ...]:
+    """The keys of a message's ``esp_extra`` that hold credentials."""
+    return tuple(name for field in dataclasses.fields(cls) if (name := field.metadata["esp_extra"]))
+
+
 def _secrets(value: Any) -> tuple[Secret, ...]:
-    if value is None:
-        return ()
     values = value if isinstance(value, (list, tuple)) else [value]
     if not values:
         raise ValueError("it is empty")
@@ -102,7 +258,8 @@ def _secrets(value: Any) -> tuple[Secret, ...]:
 
 
 def _credentials(value: Any) -> tuple[Secret, ...]:
-    found = _secrets(value)
+    # None is what WEBHOOK_SECRET has always been where it is not wanted.
+    found = () if value is None else _secrets(value)
     for one in found:
         user, colon, password = one.reveal().partition(":")
         if not (colon and user and password):
@@ -219,7 +376,7 @@ class SendOptions(Options):
         convert=whole_number(0),
         common=True,
     )
-    rate_limit_wait: float = option(
+    rate_limit_wait: float | None = option(
         "Seconds that a call waits in all for an ESP that says it gets too many.",
         default=60,
         convert=seconds,
@@ -263,80 +420,146 @@ setting_changed.connect(lambda **_: _loaded.clear(), weak=False)
 
 
 def load(
-    cls: type[OptionsT], prefixes: tuple[str, ...], given: Mapping[str, Any], *, alias: str | None = None
+    cls: type[OptionsT], prefixes: tuple[str, ...], given: Mapping[str, Any] | Given, *, alias: str | None = None
 ) -> OptionsT:
     """Fill an options class: from ``given`` (keywords, or a mailer's OPTIONS), else from the settings.
 
     ``prefixes``: the ESP's names in settings, its current one first. Raises AnymailConfigurationError (under
     MAILERS, where ``alias`` is set: AnymailInvalidMailer) for an unknown, missing or wrong option; the text names
-    every place that was looked in, and never shows a value.
+    every place that was looked in, and never shows a value. ``missing`` is true of the error for what is set nowhere.
+    Warns, naming the setting, of a credential with white space at its ends, which is left out.
     """
-    anymail = getattr(settings, "ANYMAIL", {})
-    if not isinstance(anymail, Mapping):
-        raise AnymailConfigurationError("The setting ANYMAIL must be a dict.")
-    # Django makes a backend for each send_mail: what has been read once is read again only if it changed.
-    key: Any = (cls, prefixes, alias, tuple(given.items()))
-    try:
-        before, found = _loaded.get(key, (None, None))
-    except TypeError:
-        key, before, found = None, None, None
-    if found is None or before != anymail:
-        found = _load(cls, prefixes, given, anymail, alias)
-        if key is not None and len(_loaded) < 1000:
-            _loaded[key] = (dict(anymail), found)
-    options: OptionsT = found
+    given = Given(given)
+    _refuse_wrong_anymail()
+    options = _remembered(cls, prefixes, given, alias)
+    if options is None:
+        options = _load(cls, prefixes, given, alias)
+        _remember(cls, prefixes, given, alias, options)
     return options
 
 
-def _load(
-    cls: type[OptionsT],
-    prefixes: tuple[str, ...],
-    given: Mapping[str, Any],
-    anymail: Mapping[str, Any],
-    alias: str | None,
-) -> OptionsT:
+def _refuse_wrong_anymail() -> None:
+    if not isinstance(_anymail(), Mapping):
+        raise AnymailConfigurationError("The setting ANYMAIL must be a dict.")
+
+
+def _anymail() -> Any:
+    return getattr(settings, "ANYMAIL", {})
+
+
+# Django makes a backend for each send_mail: what has been read once is read again only if it changed.
+
+
+def _remembered(cls: type[OptionsT], prefixes: tuple[str, ...], given: Given, alias: str | None) -> OptionsT | None:
+    try:
+        before, options = _loaded[cls, prefixes, alias, tuple(given.reveal().items())]
+    except (KeyError, TypeError):
+        return None
+    return options if before == _anymail() else None
+
+
+def _remember(
+    cls: type[OptionsT], prefixes: tuple[str, ...], given: Given, alias: str | None, options: OptionsT
+) -> None:
+    if len(_loaded) < 1000:
+        # Values that cannot be hashed are rare: such options are read each time.
+        with suppress(TypeError):
+            _loaded[cls, prefixes, alias, tuple(given.reveal().items())] = (dict(_anymail()), options)
+
+
+def _load(cls: type[OptionsT], prefixes: tuple[str, ...], given: Given, alias: str | None) -> OptionsT:
+    """Nothing here holds a credential in clear: all of this may fail."""
     fields = {field.name: field for field in dataclasses.fields(cls)}
     names = {other: name for name, field in fields.items() for other in (name, *field.metadata["aliases"])}
-    unknown = [name for name in given if name not in names]
+    unknown = [name for name in given.names() if name not in names]
     if unknown:
         raise _error(_unknown_text(unknown, names), alias)
-    own = {names[name]: value for name, value in given.items()}
-    values = {}
+    extras = secret_extras(cls)
+    values: dict[str, Any] = {}
     for name, field in fields.items():
-        try:
-            value, where = _look_up(field, prefixes, own, anymail)
-        except ValueError as error:
-            raise _error(f"SEND_DEFAULTS is wrong: {error}.", alias) from error
-        if value is _NOWHERE:
+        found = _look_up(field, prefixes, given)
+        if found is None:
             if field.default is _MISSING and field.default_factory is _MISSING:
-                raise _error(_missing_text(field, prefixes), alias)
+                error = _error(_missing_text(field, prefixes), alias)
+                error.missing = True
+                raise error
             continue
-        convert = field.metadata["convert"]
-        if convert is not None:
-            try:
-                value = convert(value)
-            except (ValueError, TypeError, ImportError) as error:
-                raise _error(f"{where} is wrong: {error}.", alias) from error
+        _warn_of_old_name(field, prefixes, found.where)
+        value, problem, stripped = _converted(field, found, extras)
+        if problem:
+            raise _error(problem, alias)
+        if stripped:
+            warnings.warn(
+                f"{found.where} has white space at its ends, which is left out: a secret file that ends in a line "
+                "break, perhaps.",
+                AnymailWarning,
+                stacklevel=2,
+            )
         values[name] = value
     return cls(**values)
 
 
-def _look_up(
-    field: dataclasses.Field[Any], prefixes: tuple[str, ...], own: Mapping[str, Any], anymail: Mapping[str, Any]
-) -> tuple[Any, str]:
+def _converted(field: dataclasses.Field[Any], found: _Value, extras: tuple[str, ...]) -> tuple[Any, str, bool]:
+    """The value of an option, what is wrong with it, and whether white space was taken off a credential.
+
+    Raises nothing: what reports errors would find the value here.
+    """
+    convert = field.metadata["convert"]
+    try:
+        if field.name == "send_defaults":
+            return _without_clear_extras(found.value, extras), "", False
+        value = found.value if convert is None else convert(found.value)
+    except (ValueError, TypeError, ImportError, AnymailInvalidValue) as error:
+        return None, f"{found.where} is wrong: {str(error).rstrip('.')}.", False
+    return value, "", _holds_secrets(value) and _has_white_ends(found.value)
+
+
+def _without_clear_extras(layers: Iterable[Any], extras: tuple[str, ...]) -> dict[str, Any]:
+    """The send defaults in force, with their credentials concealed."""
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        merged.update(mapping(layer or {}))
+    if isinstance(merged.get("esp_extra"), Mapping):
+        merged["esp_extra"] = conceal_extra(merged["esp_extra"], extras)
+    return merged
+
+
+def _holds_secrets(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        value = tuple(value.values())
+    return isinstance(value, Secret) or (isinstance(value, tuple) and any(map(_holds_secrets, value)))
+
+
+def _has_white_ends(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        value = tuple(value.values())
+    if isinstance(value, (list, tuple)):
+        return any(map(_has_white_ends, value))
+    # PEM is a text of several lines, which ends in a line break by right.
+    return isinstance(value, str) and value != value.strip() and "\n" not in value.strip()
+
+
+def _look_up(field: dataclasses.Field[Any], prefixes: tuple[str, ...], given: Given) -> _Value | None:
+    """The setting of an option; for send defaults a list of them, the strongest last."""
+    own = given.reveal()
+    name = next((one for one in (field.name, *field.metadata["aliases"]) if one in own), None)
     if field.name == "send_defaults":
-        return _send_defaults(prefixes, own, anymail), "SEND_DEFAULTS"
-    if field.name in own:
-        return own[field.name], f"The option {field.name!r}"
+        return _Value([*_send_defaults(prefixes), own.get("send_defaults")], "SEND_DEFAULTS")
+    if name is not None:
+        return _Value(own[name], f"The option {field.name!r}")
+    anymail = _anymail()
     for key, where, source in _places(field, prefixes):
         value = anymail.get(key, _NOWHERE) if source is _IN_ANYMAIL else getattr(settings, key, _NOWHERE)
         if value is not _NOWHERE:
-            old = [prefix for prefix in prefixes[1:] if f"{prefix}_{field.name.upper()}" in key]
-            if old:
-                new = where.replace(old[0], prefixes[0])
-                warnings.warn(f"{where} is the old name of {new}.", AnymailDeprecationWarning, stacklevel=2)
-            return value, where
-    return _NOWHERE, ""
+            return _Value(value, where)
+    return None
+
+
+def _warn_of_old_name(field: dataclasses.Field[Any], prefixes: tuple[str, ...], where: str) -> None:
+    for old in prefixes[1:]:
+        if f"{old}_{field.name.upper()}" in where:
+            new = where.replace(old, prefixes[0])
+            warnings.warn(f"{where} is the old name of {new}.", AnymailDeprecationWarning, stacklevel=2)
 
 
 _IN_ANYMAIL = object()
@@ -356,12 +579,9 @@ def _places(field: dataclasses.Field[Any], prefixes: tuple[str, ...]) -> list[tu
     return places
 
 
-def _send_defaults(prefixes: tuple[str, ...], own: Mapping[str, Any], anymail: Mapping[str, Any]) -> dict[str, Any]:
-    merged: dict[str, Any] = {}
-    for key in ("SEND_DEFAULTS", *(f"{prefix}_SEND_DEFAULTS" for prefix in reversed(prefixes))):
-        merged.update(mapping(anymail.get(key) or getattr(settings, f"ANYMAIL_{key}", None) or {}))
-    merged.update(mapping(own.get("send_defaults") or {}))
-    return merged
+def _send_defaults(prefixes: tuple[str, ...]) -> list[Any]:
+    keys = ("SEND_DEFAULTS", *(f"{prefix}_SEND_DEFAULTS" for prefix in reversed(prefixes)))
+    return [_anymail().get(key) or getattr(settings, f"ANYMAIL_{key}", None) for key in keys]
 
 
 def _missing_text(field: dataclasses.Field[Any], prefixes: tuple[str, ...]) -> str:

@@ -218,7 +218,9 @@ class AnymailWebhookValidationFailure(AnymailError, SuspiciousOperation):
 
 
 class AnymailConfigurationError(ImproperlyConfigured):
-    """A setting is missing or wrong."""
+    """A setting is missing or wrong. ``missing``: it is set nowhere, as where a project is built without its keys."""
+
+    missing = False
 
 
 class AnymailInvalidMailer(AnymailConfigurationError, _DjangoInvalidMailer):

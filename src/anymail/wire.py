@@ -7,7 +7,7 @@ import json
 import re
 import secrets
 from base64 import b64encode
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -113,11 +113,21 @@ class Chunks:
     def __bytes__(self) -> bytes:
         return b"".join(self)
 
+    def without_first_byte(self) -> list[bytes | Base64]:
+        """The parts, less the first byte of the first, which is bytes."""
+        first, *others = self._parts
+        return [first[1:] if isinstance(first, bytes) else first, *others]
+
     def __repr__(self) -> str:
         return f"Chunks(<{self._length} bytes>)"
 
 
 Body = bytes | Chunks
+
+
+# Headers, or what makes them. A function is called when the rest of the request stands, so that what reports errors
+# finds no credential among the local variables of whatever can fail before.
+HeaderSource = Mapping[str, str] | Callable[[], Mapping[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,17 +158,18 @@ class Request:
     max_response: int = DEFAULT_MAX_RESPONSE
 
     @classmethod
-    def get(cls, url: str, *, headers: Mapping[str, str], max_response: int = DEFAULT_MAX_RESPONSE) -> Request:
+    def get(cls, url: str, *, headers: HeaderSource, max_response: int = DEFAULT_MAX_RESPONSE) -> Request:
         """A request that reads, and so may be repeated."""
-        return cls("GET", url, headers, max_response=max_response)
+        return cls("GET", url, headers() if callable(headers) else headers, max_response=max_response)
 
     @classmethod
     def post(
         cls,
         url: str,
         *,
-        headers: Mapping[str, str],
+        headers: HeaderSource,
         json: Any = None,
+        secret_fields: Callable[[], Mapping[str, str]] | None = None,
         form: Iterable[tuple[str, str]] | None = None,
         files: Sequence[File] = (),
         multipart: bool = False,
@@ -168,17 +179,21 @@ class Request:
         """A POST with exactly one body: ``json``, or ``form`` (multipart if there are ``files``, or if asked for:
         that needs no escaping).
 
+        Credentials come from functions, which are called last: in ``headers``, and in ``secret_fields`` for an ESP
+        that wants them in the body: those go before the fields of ``json``, a dict that has at least one.
+
         Raises AnymailSerializationError, naming key and type, for a value that JSON cannot express.
         """
         if form is None:
             content_type, body = "application/json", json_body(json)
+            if secret_fields is not None:
+                body = _with_fields(body, secret_fields)
         elif files or multipart:
             content_type, body = _multipart(form, files)
         else:
             content_type = "application/x-www-form-urlencoded"
             body = "&".join(f"{_escaped(name, name)}={_escaped(value, name)}" for name, value in form).encode("ascii")
-        headers = {**headers, "Content-Type": content_type}
-        return cls("POST", url, headers, body, idempotency_key, idempotency_seconds)
+        return cls("POST", url, _with_content_type(headers, content_type), body, idempotency_key, idempotency_seconds)
 
     @property
     def repeatable(self) -> bool:
@@ -245,6 +260,19 @@ def json_body(payload: Any) -> Body:
         return _json_chunks(payload)
     except (TypeError, ValueError, RecursionError) as error:
         raise unserializable(payload, error) from error
+
+
+def _with_content_type(headers: HeaderSource, content_type: str) -> dict[str, str]:
+    return {**(headers() if callable(headers) else headers), "Content-Type": content_type}
+
+
+def _with_fields(body: Body, fields: Callable[[], Mapping[str, str]]) -> Body:
+    """An encoded JSON object with these fields before its own."""
+    return _spliced(_COMPACT.encode(fields()).encode("utf-8")[:-1] + b",", body)
+
+
+def _spliced(start: bytes, body: Body) -> Body:
+    return Chunks([start, *body.without_first_byte()]) if isinstance(body, Chunks) else start + body[1:]
 
 
 class _LargeContent(Exception):

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from django.core.mail import EmailMessage
 from django.core.mail.backends.base import BaseEmailBackend
 
-from anymail.conf import SendOptions, load
+from anymail.conf import Given, SendOptions, load
 from anymail.delivery.engine import Delivery
 from anymail.delivery.report import SendReport
 from anymail.esps.kit.sending import ESP
@@ -45,6 +45,9 @@ class AnymailBackend(BaseEmailBackend):
             super().__init__(alias=alias)
         else:
             super().__init__()
+        # From here on nothing holds a key in clear that a report of an error could show.
+        given = Given(options)
+        del options
         self.alias = alias
         self.fail_silently = fail_silently
         if fail_silently:
@@ -55,7 +58,7 @@ class AnymailBackend(BaseEmailBackend):
             )
         ignored = set(_ignore_unknown_kwargs or ()) | (_SMTP_ARGUMENTS if alias is None else set())
         names = set(self.esp.Options.__dataclass_fields__)
-        given = {name: value for name, value in options.items() if name not in ignored or name in names}
+        given = given.only(lambda name: name not in ignored or name in names)
         prefixes = self.esp.prefixes or (self.esp.slug.upper(),)
         self.options: SendOptions = load(self.esp.Options, prefixes, given, alias=alias)
         self._delivery = Delivery(self.esp(self.options), self.options, self)

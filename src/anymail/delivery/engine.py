@@ -8,12 +8,13 @@ import logging
 from collections import deque
 from collections.abc import Hashable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from typing import Any
 
 from django.core.mail import EmailMessage
 
-from anymail.conf import SendOptions
+from anymail.conf import SendOptions, conceal_extra, secret_extras
 from anymail.delivery.calls import Caller
 from anymail.delivery.report import SendReport
 from anymail.delivery.transport import transport_for
@@ -125,6 +126,7 @@ class Delivery:
     def __init__(self, esp: ESP[Any], options: SendOptions, backend: Any) -> None:
         self.esp = esp
         self.options = options
+        self._conceal = partial(conceal_extra, names=secret_extras(type(options)))
         self.backend = backend
 
     def send_messages(self, messages: Iterable[EmailMessage]) -> SendReport:
@@ -243,7 +245,12 @@ class Delivery:
             return None
 
     def _normalise(self, message: EmailMessage) -> Prepared | None:
-        mail = outgoing_mail(message, defaults=self.options.send_defaults, idna=self.options.idna_encoder)
+        mail = outgoing_mail(
+            message,
+            defaults=self.options.send_defaults,
+            idna=self.options.idna_encoder,
+            conceal=self._conceal,
+        )
         if not mail.recipients:
             return None
         unsupported = [*check(mail, self.esp.supports), *self.esp.check(mail)]

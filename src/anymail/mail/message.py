@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -125,15 +125,19 @@ def deep_merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, An
 
 
 def outgoing_mail(
-    message: DjangoMessage, *, defaults: Mapping[str, Any] | None = None, idna: IdnaEncoder = encode_idna2008
+    message: DjangoMessage,
+    *,
+    defaults: Mapping[str, Any] | None = None,
+    idna: IdnaEncoder = encode_idna2008,
+    conceal: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None,
 ) -> OutgoingMail:
     """Normalise a Django message; the message itself is left as it is.
 
-    ``defaults`` are the SEND_DEFAULTS. Raises AnymailInvalidAddress, AnymailInvalidValue (control characters) and
-    AnymailSerializationError (a value of the wrong type), each naming the field; TypeError for a bare string
-    where a list of addresses belongs.
+    ``defaults`` are the SEND_DEFAULTS; ``conceal`` hides the credentials in an ``esp_extra``. Raises
+    AnymailInvalidAddress, AnymailInvalidValue (control characters) and AnymailSerializationError (a value of the
+    wrong type), each naming the field; TypeError for a bare string where a list of addresses belongs.
     """
-    return _Normaliser(message, defaults or {}, idna).mail()
+    return _Normaliser(message, defaults or {}, idna, conceal).mail()
 
 
 # How an attribute of the message and its default combine; any other attribute of the message replaces it.
@@ -152,14 +156,21 @@ _ALWAYS_SET = frozenset({"subject", "body"})
 class _Normaliser:
     """Reads one message. A class only to spare each step the same three arguments."""
 
-    def __init__(self, message: DjangoMessage, defaults: Mapping[str, Any], idna: IdnaEncoder) -> None:
+    def __init__(
+        self,
+        message: DjangoMessage,
+        defaults: Mapping[str, Any],
+        idna: IdnaEncoder,
+        conceal: Callable[[Mapping[str, Any]], dict[str, Any]] | None,
+    ) -> None:
         self.message = message
+        self.conceal = conceal
         self.defaults = defaults
         self.idna = idna
 
     def value(self, name: str) -> Any:
         """The attribute as it is in force: None when there is none."""
-        own = getattr(self.message, name, _UNSET)
+        own = self._own(name)
         if name not in self.defaults or name not in DEFAULTABLE:
             return None if own is _UNSET else own
         if own is _UNSET or (name in _ALWAYS_SET and own == ""):
@@ -176,6 +187,11 @@ class _Normaliser:
         if name == "esp_extra":
             return deep_merge(self._dict(name, default), self._dict(name, own))
         return own
+
+    def _own(self, name: str) -> Any:
+        if name == "esp_extra" and self.conceal and isinstance(getattr(self.message, name, None), Mapping):
+            return self.conceal(getattr(self.message, name))
+        return getattr(self.message, name, _UNSET)
 
     def mail(self) -> OutgoingMail:
         # Most attributes of most messages are absent: each is looked at, but little is done for it.

@@ -21,7 +21,7 @@ from django.utils.functional import classproperty
 from django.views import View
 from django.views.decorators.csrf import csrf_exempt
 
-from anymail.conf import Secret, SendOptions, load
+from anymail.conf import Given, Secret, SendOptions, load
 from anymail.delivery.calls import Caller
 from anymail.delivery.transport import transport_for
 from anymail.esps.kit.webhook import Event, Events, Webhook, any_secret, basic_auth, constant_time_equal
@@ -72,7 +72,7 @@ class AnymailWebhookView(View):
 
     def __init__(self, **options: Any) -> None:
         super().__init__()
-        self._given = options
+        self._given = Given(options)
 
     @classproperty
     def esp_name(cls) -> str:
@@ -82,9 +82,14 @@ class AnymailWebhookView(View):
     def webhook(self) -> Webhook[Any]:
         """The webhook with its options. Raises AnymailConfigurationError."""
         cls = self.webhook_class
-        names = [name for field in fields(cls.Options) for name in (field.name, *field.metadata["aliases"])]
+        return cls(load(cls.Options, cls.prefixes or (cls.slug.upper(),), self._own_options()))
+
+    def _own_options(self) -> Given:
+        """What the view has as attributes, and what it was made with."""
+        fields_of = fields(self.webhook_class.Options)
+        names = [name for field in fields_of for name in (field.name, *field.metadata["aliases"])]
         own = {name: getattr(self, name) for name in names if getattr(self, name) is not _UNSET}
-        return cls(load(cls.Options, cls.prefixes or (cls.slug.upper(),), {**own, **self._given}))
+        return Given({**own, **self._given.reveal()})
 
     def head(self, request: HttpRequest) -> HttpResponse:
         """ESPs probe a URL before they use it."""

@@ -13,7 +13,7 @@ from moto.server import ThreadedMotoServer
 from moto.ses.models import ses_backends
 
 from anymail.backends.amazon_ses import EmailBackend
-from anymail.conf import SendOptions
+from anymail.conf import SendOptions, load
 from anymail.delivery.calls import Caller
 from anymail.delivery.transport import PooledTransport
 from anymail.esps.amazon_ses.topics import SNSOptions, SNSWebhook
@@ -62,7 +62,7 @@ def test_receiving_from_s3(client: Client, events: list[Any], params: dict[str, 
 
 def test_confirming_a_subscription(params: dict[str, Any]) -> None:
     topic = client_of("sns", params).create_topic(Name="example-ses-events")["TopicArn"]
-    webhook: SNSWebhook[SNSOptions] = SNSWebhook(SNSOptions(client_params=params))
+    webhook: SNSWebhook[SNSOptions] = SNSWebhook(load(SNSOptions, ("AMAZON_SES",), {"client_params": params}))
     envelope = {"Type": "SubscriptionConfirmation", "TopicArn": topic, "Token": "token"}
     transport = PooledTransport(connect_timeout=5, read_timeout=5)
     assert Caller(webhook, transport, SendOptions()).run(webhook.events(envelope))[0] == ()

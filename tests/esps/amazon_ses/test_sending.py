@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from anymail.conf import load
+from anymail.esps.amazon_ses import signing
 from anymail.esps.amazon_ses.sending import AmazonSES
 from anymail.esps.amazon_ses.signing import AWS
 from anymail.exceptions import (
@@ -810,9 +811,35 @@ def test_secrets_are_not_shown() -> None:
     assert "region_name" in repr(SES.options)
 
 
-def test_one_session_per_configuration() -> None:
-    assert make_esp(AmazonSES, client_params=dict(PARAMS)).aws is SES.aws
-    assert make_esp(AmazonSES, client_params={**PARAMS, "region_name": "eu-west-1"}).aws is not SES.aws
+def test_one_session_whatever_the_credentials() -> None:
+    def session(**params: Any) -> Any:
+        return make_esp(AmazonSES, client_params={**PARAMS, **params}).aws._botocore.session()
+
+    assert session(aws_session_token="another") is SES.aws._botocore.session()
+    other = session(region_name="eu-west-1")
+    assert other is not SES.aws._botocore.session()
+    assert other.get_component("data_loader") is SES.aws._botocore.session().get_component("data_loader")
+
+
+def test_sessions_are_bounded() -> None:
+    for number in range(50):
+        make_esp(AmazonSES, client_params={**PARAMS, "endpoint_url": f"https://{number}.example.com"}).aws  # noqa: B018
+    assert len(signing._botocores) <= 16
+
+
+HALF: dict[str, dict[str, Any]] = {
+    "no secret": {"aws_secret_access_key": None},
+    "no id": {"aws_access_key_id": ""},
+    "only a token": {"aws_access_key_id": None, "aws_secret_access_key": None, "aws_session_token": "t"},
+    "a line break inside": {"aws_secret_access_key": "a\nb"},
+    "no string": {"aws_secret_access_key": 7},
+}
+
+
+@pytest.mark.parametrize("params", HALF.values(), ids=HALF.keys())
+def test_half_of_the_credentials_is_a_mistake(params: dict[str, Any]) -> None:
+    with pytest.raises(AnymailConfigurationError, match=r"aws_(secret_access|access)_key"):
+        make_esp(AmazonSES, client_params={**PARAMS, **params})
 
 
 def test_a_large_attachment_is_neither_joined_nor_copied() -> None:

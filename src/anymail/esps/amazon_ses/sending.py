@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from anymail.conf import SendOptions, option
-from anymail.esps.amazon_ses.signing import AWS, AWSAnswers, AWSOptions, aws_for
+from anymail.esps.amazon_ses.signing import AWS, AWSAnswers, AWSOptions
 from anymail.esps.kit.batches import merge_statuses, not_taken
 from anymail.esps.kit.sending import ESP, without_empty
 from anymail.exceptions import AnymailAPIError, Category
@@ -93,7 +93,7 @@ class AmazonSES(AWSAnswers, ESP[AmazonSESOptions]):
 
     @cached_property
     def aws(self) -> AWS:
-        return aws_for(self.options)
+        return AWS(self.options)
 
     def check(self, mail: OutgoingMail) -> Iterator[Unsupported]:
         if mail.template_id:

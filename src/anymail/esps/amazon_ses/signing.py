@@ -12,13 +12,15 @@ import os
 import re
 import threading
 import warnings
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from anymail.conf import Options, mapping, option
+from anymail.conf import Options, credential, mapping, option
 from anymail.esps.kit.sending import ResponseReader
 from anymail.exceptions import (
     AnymailAPIError,
@@ -36,11 +38,22 @@ _CLIENT_PARAMS = {*_CREDENTIALS, "aws_account_id", "api_version", "config", "end
 _OURS = {"verify", "client_cert", "connect_timeout", "proxies", "proxies_config", "read_timeout", "retries"}
 
 
+# Given for a client where it makes no calls, so that botocore looks for no others, nor holds any.
+_NO_CREDENTIALS = {"aws_access_key_id": "-", "aws_secret_access_key": "-"}
+
+
 class Params(dict[str, Any]):
-    """Parameters for botocore, some of them secret."""
+    """Parameters for botocore. The credentials among them are ``Secret``s."""
 
     def __repr__(self) -> str:
         return f"Params({', '.join(map(str, self))})"
+
+    @property
+    def has_credentials(self) -> bool:
+        return "aws_access_key_id" in self
+
+    def without_credentials(self) -> Params:
+        return Params({name: value for name, value in self.items() if name not in _CREDENTIALS})
 
 
 def _session_params(value: Any) -> Params:
@@ -65,7 +78,20 @@ def _client_params(value: Any) -> Params:
 def _known(params: dict[str, Any], names: set[str]) -> Params:
     if unknown := params.keys() - names:
         raise ValueError(f"it has no {', '.join(sorted(map(str, unknown)))}; what it may have: {sorted(names)}")
-    return Params(params)
+    made = Params(params)
+    for name in _CREDENTIALS:
+        # None and "" are what boto3 takes for absent.
+        if made.get(name) in (None, ""):
+            made.pop(name, None)
+            continue
+        try:
+            made[name] = credential(made[name])
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
+    lacking = [name for name in _CREDENTIALS[:2] if name not in made]
+    if lacking and made.keys() & set(_CREDENTIALS):
+        raise ValueError(f"{' and '.join(lacking)} is needed too (set to None or empty, perhaps?)")
+    return made
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -74,12 +100,12 @@ class AWSOptions(Options):
         "What boto3's clients take: `region_name`, credentials, `endpoint_url`, `use_ssl`, and `config` (a botocore "
         "`Config`, or a dict of what it takes). Without it, botocore looks in its usual places. What concerns the "
         "connection has no effect.",
-        default={},
+        default=Params(),
         convert=_client_params,
     )
     session_params: Params = option(
         "What a boto3 `Session` takes: `profile_name`, `region_name`, credentials, `botocore_session`.",
-        default={},
+        default=Params(),
         convert=_session_params,
     )
 
@@ -92,7 +118,7 @@ class Endpoint(NamedTuple):
 
 
 class AWS:
-    """The credentials and endpoints of one configuration. Costly to make: see ``aws_for``."""
+    """The credentials and endpoints of one configuration."""
 
     def __init__(
         self,
@@ -101,22 +127,20 @@ class AWS:
     ) -> None:
         self.clock = clock
         self._options = options
-        self._lock = threading.RLock()
-        self._session: Any = None
-        self._clients: dict[tuple[str, str | None], Any] = {}
+        self._botocore = botocore_for(options)
 
     def endpoint(self, service: str, region: str | None = None) -> Endpoint:
         """The endpoint of a service, by its name in botocore. Raises AnymailConfigurationError without a region."""
-        meta = self._client(service, region).meta
+        meta = self._botocore.client(service, region).meta
         return Endpoint(meta.endpoint_url.rstrip("/"), meta.region_name)
 
     def multi_region_endpoint(self, endpoint_id: str) -> Endpoint:
         """A global endpoint of SES: https://docs.aws.amazon.com/ses/latest/dg/global-endpoints.html"""
-        meta = self._client("sesv2", None).meta
+        meta = self._botocore.client("sesv2", None).meta
         with _configuration_errors():
             from botocore.endpoint_provider import EndpointProvider
 
-            loader = self._botocore().get_component("data_loader")
+            loader = self._botocore.session().get_component("data_loader")
             rules = loader.load_service_model("sesv2", "endpoint-rule-set-1")
             found = EndpointProvider(rules, loader.load_data("partitions")).resolve_endpoint(
                 EndpointId=endpoint_id,
@@ -129,7 +153,7 @@ class AWS:
 
     def object_url(self, bucket: str, key: str, region: str) -> str:
         """The URL of an object in S3."""
-        client = self._client("s3", region)
+        client = self._botocore.client("s3", region)
         url: str = client.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": key})
         return url
 
@@ -138,6 +162,8 @@ class AWS:
 
         Credentials are asked for each time, since those of a role expire. Raises AnymailAPIError without any.
         """
+        if region == "*":
+            _crt_signer()
         credentials = self._credentials()
         digest = sha256(request.body)
         headers = {**request.headers, "X-Amz-Date": self.clock().strftime("%Y%m%dT%H%M%SZ")}
@@ -151,53 +177,88 @@ class AWS:
             headers["Authorization"] = authorization(request, headers, digest, credentials, service, region)
         return dataclasses.replace(request, headers=headers)
 
-    def _credentials(self) -> Any:
-        """The credentials of this moment: ``access_key``, ``secret_key`` and ``token``."""
+    def _credentials(self) -> Credentials:
+        """The credentials of this moment."""
         with _configuration_errors():
-            from botocore.credentials import Credentials
             from botocore.exceptions import BotoCoreError
-        given = self._options.client_params
+        for params in (self._options.client_params, self._options.session_params):
+            if params.has_credentials:
+                return _static_credentials(params)
         try:
-            with self._lock:
-                if given.get("aws_access_key_id"):
-                    found = Credentials(*(given.get(name) for name in _CREDENTIALS))
-                else:
-                    found = self._botocore().get_credentials()
+            found = self._botocore.credentials()
             if found is not None:
-                return found.get_frozen_credentials()
+                return found
             why = "none are in AMAZON_SES_CLIENT_PARAMS, nor in any other place that botocore looks in"
         except BotoCoreError as error:
             why = str(error)
         raise AnymailAPIError(f"There are no AWS credentials: {why}.", category="auth")
 
-    def _botocore(self) -> Any:
+
+class Credentials:
+    """What a signer reads. No tuple, as botocore's are: what reports errors would show it."""
+
+    __slots__ = ("access_key", "secret_key", "token")
+
+    def __init__(self, access_key: str, secret_key: str, token: str | None) -> None:
+        self.access_key = access_key
+        self.secret_key = secret_key
+        self.token = token
+
+
+def _static_credentials(params: Params) -> Credentials:
+    token = params.get("aws_session_token")
+    return Credentials(
+        params["aws_access_key_id"].reveal(), params["aws_secret_access_key"].reveal(), token and token.reveal()
+    )
+
+
+class Botocore:
+    """A session of botocore's and its clients, which know where calls go and make none.
+
+    They hold none of the credentials in the settings: 10 MB for each set of them would stay in memory, and those of
+    a role change by the hour.
+    """
+
+    def __init__(self, session_params: Params, client_params: Params) -> None:
+        self._session_params = session_params
+        self._client_params = client_params
+        self._lock = threading.RLock()
+        self._session: Any = None
+        self._clients: dict[tuple[str, str | None], Any] = {}
+
+    def session(self) -> Any:
         with self._lock, _configuration_errors():
             if self._session is None:
                 import botocore.session
 
-                params = self._options.session_params
+                params = self._session_params
                 session = params.get("botocore_session") or botocore.session.Session(profile=params.get("profile_name"))
                 if params.get("region_name"):
                     session.set_config_variable("region", params["region_name"])
-                if params.get("aws_access_key_id"):
-                    session.set_credentials(*(params.get(name) for name in (*_CREDENTIALS, "aws_account_id")))
+                if "botocore_session" not in params:
+                    session.register_component("data_loader", _loader(session.get_config_variable("data_path")))
                 self._session = session
             return self._session
 
-    def _client(self, service: str, region: str | None) -> Any:
-        """A botocore client, which makes no calls but knows where they go."""
+    def credentials(self) -> Credentials | None:
+        """The credentials of this moment that botocore finds, or None."""
+        with self._lock:
+            found = self.session().get_credentials()
+        return Credentials(*found.get_frozen_credentials()[:3]) if found else None
+
+    def client(self, service: str, region: str | None) -> Any:
         with self._lock:
             if (service, region) not in self._clients:
                 self._clients[service, region] = self._make_client(service, region)
             return self._clients[service, region]
 
     def _make_client(self, service: str, region: str | None) -> Any:
-        session = self._botocore()
+        session = self.session()
         with _configuration_errors():
             import botocore
             from botocore.config import Config
 
-            params = Params(self._options.client_params)
+            params = Params(self._client_params)
             config = params.pop("config", None)
             config = Config(**config) if isinstance(config, Mapping) else config or Config()
             if service == "s3":
@@ -206,7 +267,7 @@ class AWS:
                 config = config.merge(plain)
             if region is not None:
                 params["region_name"] = region
-            return session.create_client(service, config=config, **params)
+            return session.create_client(service, config=config, **params, **_NO_CREDENTIALS)
 
 
 @contextmanager
@@ -224,15 +285,31 @@ def _configuration_errors() -> Iterator[None]:
         ) from error
 
 
-_known_aws: dict[str, AWS] = {}
-_known_aws_lock = threading.Lock()
+# Few projects have more than one or two; each holds some megabytes.
+_MOST_BOTOCORES = 16
+_botocores: OrderedDict[str, Botocore] = OrderedDict()
+_botocores_lock = threading.Lock()
 
 
-def aws_for(options: AWSOptions) -> AWS:
-    """The ``AWS`` of this process for these options."""
-    key = repr((os.getpid(), sorted(options.client_params.items()), sorted(options.session_params.items())))
-    with _known_aws_lock:
-        return _known_aws.setdefault(key, AWS(options))
+def botocore_for(options: AWSOptions) -> Botocore:
+    """The ``Botocore`` of this process for what these options say beside the credentials."""
+    session_params, client_params = options.session_params, options.client_params
+    session_params, client_params = session_params.without_credentials(), client_params.without_credentials()
+    key = repr((os.getpid(), sorted(session_params.items()), sorted(client_params.items())))
+    with _botocores_lock:
+        made = _botocores.setdefault(key, Botocore(session_params, client_params))
+        _botocores.move_to_end(key)
+        while len(_botocores) > _MOST_BOTOCORES:
+            _botocores.popitem(last=False)
+        return made
+
+
+@lru_cache(maxsize=4)
+def _loader(data_path: str | None) -> Any:
+    """What reads botocore's data files and remembers them, for all sessions."""
+    from botocore.loaders import create_loader
+
+    return create_loader(data_path)
 
 
 def sha256(body: Body) -> str:
@@ -285,20 +362,25 @@ def _host(url: str) -> str:
     return parts.hostname or "" if parts.port in (None, default) else f"{parts.hostname}:{parts.port}"
 
 
-def _signed_for_all_regions(
-    request: Request, headers: Mapping[str, str], credentials: Any, service: str
-) -> dict[str, str]:
-    """Signature Version 4A, which botocore leaves to AWS's C library."""
+def _crt_signer() -> Any:
     try:
-        from botocore.awsrequest import AWSRequest
         from botocore.crt.auth import CrtSigV4AsymAuth
     except ImportError:
         raise AnymailConfigurationError(
             "Calls to an EndpointId are signed with SigV4A, for which botocore needs another package: "
             "pip install 'botocore[crt]'."
         ) from None
+    return CrtSigV4AsymAuth
+
+
+def _signed_for_all_regions(
+    request: Request, headers: Mapping[str, str], credentials: Any, service: str
+) -> dict[str, str]:
+    """Signature Version 4A, which botocore leaves to AWS's C library."""
+    from botocore.awsrequest import AWSRequest
+
     call = AWSRequest(request.method, request.url, headers=dict(headers))
-    CrtSigV4AsymAuth(credentials, service, "*").add_auth(call)
+    _crt_signer()(credentials, service, "*").add_auth(call)
     return {name: value for name, value in call.headers.items() if name.lower() != "host"}
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from django.http import HttpRequest
 
 from anymail.conf import boolean, max_age, option, optional
-from anymail.esps.amazon_ses.signing import AWS, AWSAnswers, AWSOptions, aws_for
+from anymail.esps.amazon_ses.signing import AWS, AWSAnswers, AWSOptions
 from anymail.esps.kit.topics import (
     Certificates,
     TopicOptions,
@@ -84,7 +84,7 @@ class SNSWebhook(AWSAnswers, TopicWebhook[OptionsT]):
 
     @property
     def aws(self) -> AWS:
-        return aws_for(self.options)
+        return AWS(self.options)
 
     @property
     def signature_configured(self) -> bool:

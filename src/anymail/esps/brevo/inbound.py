@@ -93,7 +93,7 @@ class BrevoInbound(BrevoWebhook[BrevoInboundOptions]):
             raise AnymailWebhookValidationFailure("an attachment has no DownloadToken.")
         response = yield Request.get(
             f"{self.options.api_url}inbound/attachments/{token}",
-            headers={"api-key": self.options.api_key.reveal()},
+            headers=lambda: {"api-key": self.options.api_key.reveal()},
             max_response=_MAX_ATTACHMENT,
         )
         if not response.ok:

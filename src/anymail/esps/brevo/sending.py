@@ -213,10 +213,13 @@ class Brevo(BrevoAnswers, ESP[BrevoOptions]):
             key = str(uuid.uuid5(uuid.NAMESPACE_OID, f"{key}/{part}"))
         return Request.post(
             f"{self.options.api_url}smtp/email",
-            headers={"Accept": "application/json", "api-key": self.options.api_key.reveal()},
+            headers=self._request_headers,
             json={**payload, "headers": {**headers, name: key}},
             idempotency_key=key,
         )
+
+    def _request_headers(self) -> dict[str, str]:
+        return {"Accept": "application/json", "api-key": self.options.api_key.reveal()}
 
     def _addresses(self, addresses: Iterable[EmailAddress]) -> list[dict[str, str]]:
         return [self._address(address) for address in addresses]

@@ -7,6 +7,7 @@ import logging
 import mimetypes
 import re
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from anymail.conf import Secret, SendOptions, base_url, option, optional, secret
@@ -32,7 +33,9 @@ def _batch_send_mode(value: Any) -> str:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MailerSendOptions(SendOptions):
-    api_token: Secret = secret('API token of one sending domain, with "email: full access".', bare=True)
+    api_token: Secret = secret(
+        'API token of one sending domain, with "email: full access".', bare=True, esp_extra="api_token"
+    )
     batch_send_mode: str | None = option(
         f'How a batch goes to several recipients. `"{BULK}"`: each gets a message of its own, whose id is not known '
         f'when it is sent. `"{EXPOSED}"`: one message, in which every recipient sees the addresses of all. '
@@ -134,9 +137,12 @@ class MailerSend(ESP[MailerSendOptions]):
         return mail.esp_extra.get("batch_send_mode", self.options.batch_send_mode)
 
     def _request(self, path: str, mail: OutgoingMail, payload: Any) -> Request:
-        token = mail.esp_extra.get("api_token") or self.options.api_token.reveal()
-        headers = {"Accept": "application/json", "Authorization": f"Bearer {token}"}
+        headers = partial(self._request_headers, mail)
         return Request.post(f"{self.options.api_url}{path}", headers=headers, json=payload)
+
+    def _request_headers(self, mail: OutgoingMail) -> dict[str, str]:
+        token = Secret(mail.esp_extra.get("api_token") or self.options.api_token)
+        return {"Accept": "application/json", "Authorization": f"Bearer {token.reveal()}"}
 
     # Reading answers.
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from django.http import HttpRequest, QueryDict
 
+from anymail.conf import Secret
 from anymail.esps.kit.values import number_of
 from anymail.esps.kit.webhook import Events, posix_time
 from anymail.esps.mailgun.sending import basic_auth
@@ -86,13 +88,18 @@ class MailgunInbound(MailgunWebhook):
             )
         if not _MESSAGE_URL.fullmatch(url):
             raise AnymailWebhookValidationFailure("message-url does not lead to Mailgun.")
-        headers = {"Accept": "message/rfc2822", "Authorization": basic_auth(self.options.api_key)}
-        response = yield Request.get(url, headers=headers, max_response=_MAX_STORED)
+        response = yield Request.get(
+            url, headers=partial(_request_headers, self.options.api_key), max_response=_MAX_STORED
+        )
         answer = self.read_json(response)
         source = answer.get("body-mime") if isinstance(answer, dict) else None
         if not isinstance(source, str):
             raise self.unreadable(response, "without a body-mime")
         return AnymailInboundMessage.parse_raw_mime(source)
+
+
+def _request_headers(api_key: Secret) -> dict[str, str]:
+    return {"Accept": "message/rfc2822", "Authorization": basic_auth(api_key)}
 
 
 def _from_raw(request: HttpRequest) -> AnymailInboundMessage:

@@ -12,6 +12,7 @@ from base64 import b64encode
 from collections.abc import Collection, Iterator
 from datetime import UTC
 from email.utils import format_datetime, parsedate_to_datetime
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -88,7 +89,7 @@ class Mailgun(ESP[MailgunOptions]):
     def deliver(self, mail: OutgoingMail) -> Flow[RecipientStatuses]:
         response = yield Request.post(
             f"{self.options.api_url}{quote(self.sender_domain(mail), safe='')}/messages",
-            headers=self._headers(mail),
+            headers=partial(self._request_headers, mail),
             form=_fields(self.form(mail)),
             files=_files(mail),
             multipart=True,
@@ -143,7 +144,7 @@ class Mailgun(ESP[MailgunOptions]):
             **{name: value for name, value in mail.esp_extra.items() if name not in _OUR_EXTRAS},
         }
 
-    def _headers(self, mail: OutgoingMail) -> dict[str, str]:
+    def _request_headers(self, mail: OutgoingMail) -> dict[str, str]:
         subaccount = mail.esp_extra.get("subaccount") or self.options.subaccount
         return {
             "Accept": "application/json",

@@ -175,12 +175,14 @@ class Mailjet(ESP[MailjetOptions]):
         ]
 
     def _request(self, payload: dict[str, Any]) -> Request:
+        return Request.post(f"{self.options.api_url}send", headers=self._request_headers, json=payload)
+
+    def _request_headers(self) -> dict[str, str]:
         credentials = f"{self.options.api_key.reveal()}:{self.options.secret_key.reveal()}"
-        headers = {
+        return {
             "Accept": "application/json",
             "Authorization": f"Basic {b64encode(credentials.encode()).decode('ascii')}",
         }
-        return Request.post(f"{self.options.api_url}send", headers=headers, json=payload)
 
     # Reading answers.
 

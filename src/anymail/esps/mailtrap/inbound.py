@@ -94,16 +94,19 @@ class MailtrapInbound(MailtrapAPI, MailtrapWebhook[MailtrapInboundOptions]):
 
     def _lookup(self, path: str) -> Flow[dict[str, Any]]:
         """The received message in the API."""
-        headers = {
-            "Authorization": f"Bearer {self.options.api_token.reveal()}",
-            "Accept": "application/json",
-            "User-Agent": USER_AGENT,
-        }
-        response = yield Request.get(f"{self.options.api_url}{path}", headers=headers, max_response=_LARGEST)
+        url = f"{self.options.api_url}{path}"
+        response = yield Request.get(url, headers=self._request_headers, max_response=_LARGEST)
         answer = self.read_json(response)
         if not isinstance(answer, dict) or "id" not in answer:
             raise self.unreadable(response, "without a message")
         return answer
+
+    def _request_headers(self) -> dict[str, str]:
+        return {
+            "Authorization": f"Bearer {self.options.api_token.reveal()}",
+            "Accept": "application/json",
+            "User-Agent": USER_AGENT,
+        }
 
     def _download(self, url: Any) -> Flow[bytes]:
         """What a signed URL leads to. It is another's server, which is not shown the token."""

@@ -196,12 +196,14 @@ class Mailtrap(MailtrapAPI, ESP[MailtrapOptions]):
         options = self.options
         url = options.api_url or (SANDBOX_URL if options.sandbox_id else STREAMS[options.stream])
         sandbox = f"/{quote(options.sandbox_id, safe='')}" if options.sandbox_id else ""
-        headers = {
-            "Api-Token": options.api_token.reveal(),
+        return Request.post(f"{url}{path}{sandbox}", headers=self._request_headers, json=payload)
+
+    def _request_headers(self) -> dict[str, str]:
+        return {
+            "Api-Token": self.options.api_token.reveal(),
             "Accept": "application/json",
             "User-Agent": USER_AGENT,
         }
-        return Request.post(f"{url}{path}{sandbox}", headers=headers, json=payload)
 
     # Reading answers.
 

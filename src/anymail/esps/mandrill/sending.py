@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from anymail.conf import Secret, SendOptions, base_url, option, secret
@@ -23,7 +24,7 @@ from anymail.wire import Flow, Request, Response
 
 @dataclass(frozen=True, kw_only=True)
 class MandrillOptions(SendOptions):
-    api_key: Secret = secret("API key; with one made as a test key nothing is delivered.", bare=True)
+    api_key: Secret = secret("API key; with one made as a test key nothing is delivered.", bare=True, esp_extra="key")
     api_url: str = option(
         "Base URL of the API; that of its newest specification ends in `/api/1.4`.",
         default="https://mandrillapp.com/api/1.0/",
@@ -85,18 +86,26 @@ class Mandrill(ESP[MandrillOptions]):
         payload = self.payload(mail)
         path = next((path for field, path in _TEMPLATE_PATHS.items() if field in payload), "messages/send.json")
         headers = {"Accept": "application/json"}
-        response = yield Request.post(f"{self.options.api_url}{path}", headers=headers, json=payload)
+        response = yield Request.post(
+            f"{self.options.api_url}{path}",
+            headers=headers,
+            json=payload,
+            secret_fields=partial(self._key, mail),
+        )
         return self._statuses(response, mail)
 
+    def _key(self, mail: OutgoingMail) -> dict[str, str]:
+        return {"key": Secret(mail.esp_extra.get("key") or self.options.api_key).reveal()}
+
     def payload(self, mail: OutgoingMail) -> dict[str, Any]:
-        """The body of /messages/send, or of its twins for templates."""
+        """The body of /messages/send, or of its twins for templates, without the API key."""
         body = {
-            "key": self.options.api_key.reveal(),
             **({"template_name": mail.template_id, "template_content": []} if mail.template_id else {}),
             "message": self.message(mail),
             **({"send_at": _utc(mail.send_at)} if mail.send_at else {}),
         }
-        merged = deep_merge(body, _lists_for_dicts(mail.esp_extra))
+        extra = {name: value for name, value in mail.esp_extra.items() if name != "key"}
+        merged = deep_merge(body, _lists_for_dicts(extra))
         if mail.batch:
             merged = deep_merge(merged, {"message": {"preserve_recipients": False}})
         return merged

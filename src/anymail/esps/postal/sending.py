@@ -130,8 +130,10 @@ class Postal(ESP[PostalOptions]):
 
     def _request(self, mail: OutgoingMail) -> Request:
         path, payload = ("raw", self.raw(mail)) if _needs_mime(mail) else ("message", self.message(mail))
-        headers = {"Accept": "application/json", "X-Server-API-Key": self.options.api_key.reveal()}
-        return Request.post(f"{self.options.api_url}api/v1/send/{path}", headers=headers, json=payload)
+        return Request.post(f"{self.options.api_url}api/v1/send/{path}", headers=self._request_headers, json=payload)
+
+    def _request_headers(self) -> dict[str, str]:
+        return {"Accept": "application/json", "X-Server-API-Key": self.options.api_key.reveal()}
 
     # Reading answers.
 
@@ -144,11 +146,7 @@ class Postal(ESP[PostalOptions]):
         return ": ".join(str(one) for one in (code, text) if one), _CATEGORIES.get(str(code))
 
     def _queued(self, response: Response, mail: OutgoingMail) -> RecipientStatuses:
-        # The answer to a wrong key repeats it.
-        key = self.options.api_key.reveal().encode()
-        response = Response(
-            response.status_code, response.headers, response.content.replace(key, b"(API key)"), response.reason
-        )
+        response = _without_key(response, self.options.api_key)
         answer = self.read_json(response)
         status = answer.get("status") if isinstance(answer, dict) else None
         if status in ("error", "parameter-error"):
@@ -165,6 +163,12 @@ class Postal(ESP[PostalOptions]):
             else AnymailRecipientStatus(None, "unknown")
             for address in mail.recipients
         }
+
+
+def _without_key(response: Response, api_key: Secret) -> Response:
+    """The response to a wrong key repeats it."""
+    content = response.content.replace(api_key.reveal().encode(), b"(API key)")
+    return Response(response.status_code, response.headers, content, response.reason)
 
 
 def _letters(mail: OutgoingMail) -> Iterator[OutgoingMail]:

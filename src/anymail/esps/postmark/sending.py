@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Hashable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from anymail.conf import Secret, SendOptions, base_url, boolean, option, optional, secret
@@ -24,7 +25,9 @@ from anymail.wire import Flow, Request, Response
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PostmarkOptions(SendOptions):
-    server_token: Secret = secret("API token of one Postmark server (not of the account).", bare=True)
+    server_token: Secret = secret(
+        "API token of one Postmark server (not of the account).", bare=True, esp_extra="server_token"
+    )
     api_url: str = option("Base URL of the API.", default="https://api.postmarkapp.com/", convert=base_url)
     message_stream: str | None = option("`MessageStream` of every message.", default=None)
     use_bulk_api: bool = option("Send everything through `/email/bulk`.", default=False, convert=boolean)
@@ -151,9 +154,12 @@ class Postmark(ESP[PostmarkOptions]):
         return mail.personal() if mail.batch and mail.to else [None]
 
     def _request(self, path: str, mails: Sequence[OutgoingMail], payload: Any) -> Request:
-        token = mails[0].esp_extra.get("server_token") or self.options.server_token.reveal()
-        headers = {"Accept": "application/json", "X-Postmark-Server-Token": str(token)}
+        headers = partial(self._request_headers, mails[0])
         return Request.post(f"{self.options.api_url}{path}", headers=headers, json=payload)
+
+    def _request_headers(self, mail: OutgoingMail) -> dict[str, str]:
+        token = Secret(mail.esp_extra.get("server_token") or self.options.server_token)
+        return {"Accept": "application/json", "X-Postmark-Server-Token": token.reveal()}
 
     # Reading answers.
 

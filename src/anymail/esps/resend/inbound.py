@@ -83,16 +83,19 @@ class ResendInbound(ResendAPI, ResendWebhook[ResendInboundOptions]):
 
     def _read(self, path: str) -> Flow[dict[str, Any]]:
         """An object of the API."""
-        headers = {
-            "Authorization": f"Bearer {self.options.api_key.reveal()}",
-            "Accept": "application/json",
-            "User-Agent": USER_AGENT,
-        }
-        response = yield Request.get(f"{self.options.api_url}{path}", headers=headers, max_response=_LARGEST)
+        url = f"{self.options.api_url}{path}"
+        response = yield Request.get(url, headers=self._request_headers, max_response=_LARGEST)
         answer = self.read_json(response)
         if not isinstance(answer, dict):
             raise self.unreadable(response, "not with an object")
         return answer
+
+    def _request_headers(self) -> dict[str, str]:
+        return {
+            "Authorization": f"Bearer {self.options.api_key.reveal()}",
+            "Accept": "application/json",
+            "User-Agent": USER_AGENT,
+        }
 
     def _download(self, url: Any) -> Flow[bytes]:
         """What a signed URL of Resend's leads to. Others' servers are not shown the API key."""

@@ -10,7 +10,8 @@ import datetime as dt
 import mimetypes
 import re
 import uuid
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from anymail._version import __version__
@@ -199,14 +200,16 @@ class Resend(ResendAPI, ESP[ResendOptions]):
         }
 
     def _request(self, path: str, payload: Any, key: str, extra: dict[str, str] | None = None) -> Request:
-        headers = {
+        headers = partial(self._request_headers, {"Idempotency-Key": key, **(extra or {})})
+        return Request.post(f"{self.options.api_url}{path}", headers=headers, json=payload, idempotency_key=key)
+
+    def _request_headers(self, own: Mapping[str, str]) -> dict[str, str]:
+        return {
             "Authorization": f"Bearer {self.options.api_key.reveal()}",
             "Accept": "application/json",
             "User-Agent": USER_AGENT,
-            "Idempotency-Key": key,
-            **(extra or {}),
+            **own,
         }
-        return Request.post(f"{self.options.api_url}{path}", headers=headers, json=payload, idempotency_key=key)
 
     # Reading answers.
 

@@ -79,9 +79,11 @@ class Scaleway(ESP[ScalewayOptions]):
 
     def deliver(self, mail: OutgoingMail) -> Flow[RecipientStatuses]:
         url = self.options.api_url.replace("{region}", quote(self.options.region, safe=""))
-        headers = {"Accept": "application/json", "X-Auth-Token": self.options.secret_key.reveal()}
-        response = yield Request.post(f"{url}emails", headers=headers, json=self.email(mail))
+        response = yield Request.post(f"{url}emails", headers=self._request_headers, json=self.email(mail))
         return self._statuses(response, mail)
+
+    def _request_headers(self) -> dict[str, str]:
+        return {"Accept": "application/json", "X-Auth-Token": self.options.secret_key.reveal()}
 
     def email(self, mail: OutgoingMail) -> dict[str, Any]:
         """The body of a request to send an email."""

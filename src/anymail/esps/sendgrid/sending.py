@@ -94,13 +94,15 @@ class SendGrid(ESP[SendGridOptions]):
     def deliver(self, mail: OutgoingMail) -> Flow[RecipientStatuses]:
         _warn_of_lost_metadata(mail)
         message = self.message(mail)
-        headers = {"Authorization": f"Bearer {self.options.api_key.reveal()}", "Accept": "application/json"}
-        response = yield Request.post(f"{self.options.api_url}mail/send", headers=headers, json=message)
+        response = yield Request.post(f"{self.options.api_url}mail/send", headers=self._request_headers, json=message)
         if not response.ok:
             raise self.api_error(response)
         if response.status_code != 202 and response.content.strip():
             raise self.unreadable(response, "neither with 202 nor, as in sandbox mode, with nothing")
         return _statuses(mail, message)
+
+    def _request_headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.options.api_key.reveal()}", "Accept": "application/json"}
 
     def message(self, mail: OutgoingMail) -> dict[str, Any]:
         """The body of Mail Send."""

@@ -96,11 +96,17 @@ class SparkPost(ESP[SparkPostOptions]):
 
     def deliver(self, mail: OutgoingMail) -> Flow[RecipientStatuses]:
         payload = self.transmission(mail)
-        headers = {"Accept": "application/json", "Authorization": self.options.api_key.reveal()}
-        if self.options.subaccount is not None:
-            headers["X-MSYS-SUBACCOUNT"] = self.options.subaccount
-        response = yield Request.post(f"{self.options.api_url}transmissions/", headers=headers, json=payload)
+        url = f"{self.options.api_url}transmissions/"
+        response = yield Request.post(url, headers=self._request_headers, json=payload)
         return self._statuses(response, payload, mail)
+
+    def _request_headers(self) -> dict[str, str]:
+        subaccount = self.options.subaccount
+        return {
+            "Accept": "application/json",
+            "Authorization": self.options.api_key.reveal(),
+            **({} if subaccount is None else {"X-MSYS-SUBACCOUNT": subaccount}),
+        }
 
     def transmission(self, mail: OutgoingMail) -> dict[str, Any]:
         """The body of a request to /transmissions."""

@@ -124,7 +124,7 @@ class UnisenderGo(ESP[UnisenderGoOptions]):
         message = self.message(mail, ids)
         response = yield Request.post(
             f"{self.options.api_url}email/send.json",
-            headers={"Accept": "application/json", "X-API-KEY": self.options.api_key.reveal()},
+            headers=self._request_headers,
             json={"message": message},
             idempotency_key=message["idempotence_key"] or None,
             idempotency_seconds=_KEY_SECONDS,
@@ -133,6 +133,9 @@ class UnisenderGo(ESP[UnisenderGoOptions]):
             # Nobody else has this key: an earlier attempt was taken, and its answer lost.
             return {one.key: AnymailRecipientStatus(ids.get(_folded(one)), "unknown") for one in mail.recipients}
         return self._statuses(response, mail, ids)
+
+    def _request_headers(self) -> dict[str, str]:
+        return {"Accept": "application/json", "X-API-KEY": self.options.api_key.reveal()}
 
     def _new_ids(self, mail: OutgoingMail) -> dict[str, str]:
         """A message id for each address, whatever its case; none where esp_extra has the recipients."""
