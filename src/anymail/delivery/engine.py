@@ -27,7 +27,7 @@ from anymail.exceptions import (
 )
 from anymail.mail.message import OutgoingMail, outgoing_mail
 from anymail.mail.status import AnymailStatus, RecipientStatuses, all_recipients
-from anymail.mail.supports import check
+from anymail.mail.supports import check, fit
 from anymail.signals import post_send, pre_send
 from anymail.wire import Flow, Response
 
@@ -246,6 +246,7 @@ class Delivery:
 
     def _normalise(self, message: EmailMessage) -> Prepared | None:
         mail = outgoing_mail(message, defaults=self.options.send_defaults, idna=self.options.idna_encoder)
+        mail = fit(mail, self.esp.supports)
         if not mail.recipients:
             return None
         unsupported = [*check(mail, self.esp.supports), *self.esp.check(mail)]
