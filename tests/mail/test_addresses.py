@@ -146,7 +146,7 @@ def test_idna_2008_is_the_default() -> None:
     assert pairs(["Ana <a@ﬁn.example>"]) == [("Ana", "a@fin.example")]
 
 
-@given(st.text(st.characters(exclude_characters="@<>,;:()[]\\\"", exclude_categories=("Cc", "Cs", "Z")), min_size=1))
+@given(st.text(st.characters(exclude_characters='@<>,;:()[]\\"', exclude_categories=("Cc", "Cs", "Z")), min_size=1))
 def test_what_uts46_encodes_is_a_domain(domain: str) -> None:
     try:
         [(_, spec)] = pairs([f"a@{domain}"], idna=idna_encoder("uts46"))
