@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import Any
 
 from anymail.esps import REGISTRY, esp_class
-from anymail.mail.supports import MANY, Supports
+from anymail.mail.supports import ALL_CONTENT, MANY, Supports
 
 __all__ = ["features", "markdown"]
 
@@ -23,7 +23,7 @@ def markdown() -> str:
     header = ["", *(esp.name for esp in esps.values())]
     rows = [header, ["---", *([":-:"] * len(esps))]]
     rows += [
-        [field.metadata["doc"], *(_cell(getattr(esp.supports, field.name)) for esp in esps.values())]
+        [field.metadata["doc"], *(_cell(_value(esp.supports, field.name)) for esp in esps.values())]
         for field in dataclasses.fields(Supports)
     ]
     rows.append(["several distinct messages per call", *(_cell(esp.coalescing is not None) for esp in esps.values())])
@@ -32,12 +32,21 @@ def markdown() -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in rows) + "\n"
 
 
+def _value(supports: Supports, name: str) -> Any:
+    """What is in force: details of what an ESP does not support mean nothing."""
+    needed = {"metadata_values": "metadata", "beside_template": "template_id"}.get(name)
+    return getattr(supports, name) if needed is None or getattr(supports, needed) else False
+
+
 def _cell(value: Any) -> str:
+    if isinstance(value, frozenset):
+        missing = ", ".join(sorted(ALL_CONTENT - value))
+        return f"all but {missing}" if missing else "all"
     if value is True or (isinstance(value, int) and value >= MANY):
         return "yes"
     if value is False or value == 0:
         return "–"
-    return {"template": "with template", "domain": "domain only"}.get(value, str(value))
+    return {"template": "with template", "domain": "domain only", "json": "JSON"}.get(value, str(value))
 
 
 def _has(slug: str, kind: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -48,7 +49,9 @@ REFUSED = {
     "@example.net": "not of the form",
     "ana@example.net,": "missing at its end",
     "ana@example.net bo@example.org": "not of the form",
-    "Orders, EU <orders@example.com>": "not of the form",
+    "Orders, EU <orders@example.com>": 'needs double quotes, as in "Shop, Inc." <',
+    "Ana <ana@example.net>, Orders, EU <orders@example.com>": "needs double quotes",
+    "Orders (EU) <orders@example.com>": "needs double quotes",
     "ana@example.net (home)": "comments",
     "(a (nested) comment) ana@example.net": "comments",
     "friends: ana@example.net;": "groups",
@@ -62,7 +65,9 @@ REFUSED = {
     "Ana\x0b <ana@example.net>": "control character",
     "Ana\x85 <ana@example.net>": "control character",
     "Ana\u2028 <ana@example.net>": "control character",
-    "ana@-bü.example": "cannot be encoded",
+    "ana@-bü.example": r'IDNA_ENCODER \("idna2008"\) cannot encode its domain',
+    "ana@💩.example": "uts46",
+    "ana@example.com＠bücher.example": "IDNA_ENCODER",
     'Ana "unclosed <ana@example.net>': "not of the form",
 }
 
@@ -71,13 +76,21 @@ REFUSED = {
 def test_refused(text: str, reason: str) -> None:
     with pytest.raises(AnymailInvalidAddress, match=reason) as raised:
         pairs([text])
-    assert str(raised.value).startswith("to: ")
+    assert str(raised.value).startswith("to[0] is not a valid email address: ")
 
 
-def test_a_blind_copy_is_not_shown() -> None:
+@pytest.mark.parametrize("field", ["from_email", "to", "bcc"])
+@pytest.mark.parametrize("text", ["secret@@example.net", "secret@geheim☃.example", "secret..@example.net"])
+def test_no_address_is_shown(field: str, text: str) -> None:
     with pytest.raises(AnymailInvalidAddress) as raised:
-        parse_addresses(["secret@@example.net"], "bcc")
-    assert "secret" not in str(raised.value)
+        parse_addresses(["ana@example.net", text], field)
+    assert str(raised.value).startswith(f"{field}[1] is not")
+    assert not re.search("secret|geheim|example.net", str(raised.value))
+
+
+def test_one_string_has_no_number() -> None:
+    with pytest.raises(AnymailInvalidAddress, match=r"^from_email is not a valid"):
+        parse_addresses("shop", "from_email")
 
 
 @pytest.mark.parametrize("value", [None, [], "", [""], [None]])
@@ -93,21 +106,54 @@ def test_lazy_strings_and_parsed_ones() -> None:
 
 
 def test_not_a_string() -> None:
-    with pytest.raises(AnymailInvalidAddress, match="int"):
+    with pytest.raises(AnymailInvalidAddress, match=r"^to\[0\] is not an email address but of type int"):
         pairs([7])
 
 
-IDNA = {
-    "idna2008": "xn--fa-hia.example",
-    "idna2003": "fass.example",
-    "uts46": "xn--fa-hia.example",
-    "none": "faß.example",
+# A domain, as each encoder encodes it; None where it refuses.
+IDNA: dict[str, tuple[str | None, str | None, str | None]] = {
+    # idna2008, idna2003, uts46
+    "faß.example": ("xn--fa-hia.example", "fass.example", "xn--fa-hia.example"),
+    "ｅｘａｍｐｌｅ.com": ("example.com", "example.com", "example.com"),
+    "ﬁn.example": ("fin.example", "fin.example", "fin.example"),
+    "Bücher.EXAMPLE": ("xn--bcher-kva.example", "xn--bcher-kva.EXAMPLE", "xn--bcher-kva.example"),
+    "bücher。example": ("xn--bcher-kva.example", "xn--bcher-kva.example", "xn--bcher-kva.example"),
+    "xn--bcher-kva.Bücher.example": (
+        "xn--bcher-kva.xn--bcher-kva.example",
+        "xn--bcher-kva.xn--bcher-kva.example",
+        "xn--bcher-kva.xn--bcher-kva.example",
+    ),
+    "i♥ny.example": (None, "xn--iny-zx5a.example", "xn--iny-zx5a.example"),
+    "💩.la": (None, "xn--ls8h.la", "xn--ls8h.la"),
+    "-ü.example": (None, "xn----eha.example", None),
+    "a＠ü.example": (None, None, None),
+    f"{'ü' * 60}.example": (None, None, None),
 }
 
 
-@pytest.mark.parametrize(("name", "domain"), IDNA.items())
-def test_idna_encoders(name: str, domain: str) -> None:
-    assert pairs(["a@faß.example"], idna=idna_encoder(name)) == [("", f"a@{domain}")]
+@pytest.mark.parametrize(("domain", "expected"), IDNA.items(), ids=ascii)
+def test_idna_encoders(domain: str, expected: Any) -> None:
+    for name, encoded in zip(("idna2008", "idna2003", "uts46"), expected, strict=True):
+        if encoded is None:
+            with pytest.raises(AnymailInvalidAddress, match="IDNA_ENCODER"):
+                pairs([f"a@{domain}"], idna=idna_encoder(name))
+        else:
+            assert pairs([f"a@{domain}"], idna=idna_encoder(name)) == [("", f"a@{encoded}")], name
+    assert pairs([f"a@{domain}"], idna=idna_encoder("none")) == [("", f"a@{domain}")]
+
+
+def test_idna_2008_is_the_default() -> None:
+    assert pairs(["Ana <a@ﬁn.example>"]) == [("Ana", "a@fin.example")]
+
+
+@given(st.text(st.characters(exclude_characters='@<>,;:()[]\\"', exclude_categories=("Cc", "Cs", "Z")), min_size=1))
+def test_what_uts46_encodes_is_a_domain(domain: str) -> None:
+    try:
+        [(_, spec)] = pairs([f"a@{domain}"], idna=idna_encoder("uts46"))
+    except AnymailInvalidAddress:
+        return
+    assert spec.isascii()
+    assert "@" not in spec.removeprefix("a@")
 
 
 def test_idna_encoder_by_path_or_callable() -> None:

@@ -259,7 +259,7 @@ class TestAttachments:
 
     def test_a_type_with_parameters_is_kept(self) -> None:
         one = self.read(("a.ics", "BEGIN", "text/calendar; method=REQUEST"))
-        assert (one.mimetype, one.content_type) == ("text/calendar", "text/calendar; method=REQUEST")
+        assert (one.mimetype, one.content_type) == ("text/calendar", 'text/calendar; method=REQUEST; charset="utf-8"')
 
     def test_mime(self) -> None:
         image = MIMEImage(PNG, "png")

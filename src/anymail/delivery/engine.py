@@ -29,7 +29,7 @@ from anymail.exceptions import (
 )
 from anymail.mail.message import OutgoingMail, outgoing_mail
 from anymail.mail.status import AnymailStatus, RecipientStatuses, all_recipients
-from anymail.mail.supports import check
+from anymail.mail.supports import check, fit
 from anymail.signals import post_send, pre_send
 from anymail.wire import Flow, Response
 
@@ -251,6 +251,7 @@ class Delivery:
             idna=self.options.idna_encoder,
             conceal=self._conceal,
         )
+        mail = fit(mail, self.esp.supports)
         if not mail.recipients:
             return None
         unsupported = [*check(mail, self.esp.supports), *self.esp.check(mail)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from email.header import Header
@@ -91,52 +90,72 @@ def parse_addresses(
     """Read addresses, each string of which may hold several, comma-separated.
 
     Comments, groups and routes (RFC 5322's rarities, read differently by different systems) are refused.
-    ``field`` names the message's field in the AnymailInvalidAddress that is raised for what cannot be read;
-    ``idna`` encodes the domains (default: IDNA 2008).
+    ``field`` names the message's field in the AnymailInvalidAddress that is raised for what cannot be read; its text
+    shows no address. ``idna`` encodes the domains (default: IDNA 2008).
     """
-    strings = [value] if isinstance(value, (str, Promise)) else value or ()
     encode = idna or encode_idna2008
+    if isinstance(value, (str, Promise)):
+        return _read(value, field, encode)
     found: list[EmailAddress] = []
-    for string in strings:
-        if string:
-            found += _parse(string if type(string) is str else _text(string, field), field, encode)
+    for index, one in enumerate(value or ()):
+        if type(one) is str and _PLAIN.fullmatch(one):
+            found.append(EmailAddress("", one, one))
+        elif one:
+            found += _read(one, f"{field}[{index}]", encode)
     return tuple(found)
 
 
-def _text(value: Any, field: str) -> str:
-    if isinstance(value, (str, Promise, EmailAddress)):
-        return str(value)
-    raise AnymailInvalidAddress(f"{field}: {value!r} is not an email address but a {type(value).__name__}.")
+def _read(value: Any, where: str, idna: IdnaEncoder) -> tuple[EmailAddress, ...]:
+    if not isinstance(value, (str, Promise, EmailAddress)):
+        raise AnymailInvalidAddress(f"{where} is not an email address but of type {type(value).__name__}.")
+    text = str(value)
+    try:
+        return _parse(text, idna) if text else ()
+    except _Unreadable as error:
+        raise AnymailInvalidAddress(f"{where} is not a valid email address: {error}.") from error.__cause__
+
+
+class _Unreadable(Exception):
+    """Why a string is no address, without the string: errors go into logs."""
 
 
 @lru_cache(maxsize=2048)
-def _parse(string: str, field: str, idna: IdnaEncoder) -> tuple[EmailAddress, ...]:
+def _parse(string: str, idna: IdnaEncoder) -> tuple[EmailAddress, ...]:
     if _PLAIN.fullmatch(string):
         return (EmailAddress("", string, string),)
     if control := _CONTROLS.search(string):
-        raise _invalid(string, field, f"it holds the control character {control[0]!r}")
+        raise _Unreadable(f"it holds the control character {control[0]!r}")
     found = []
     position = 0
     while True:
         match = _ADDRESS.match(string, position)
         if match is None:
-            raise _invalid(string, field, _reason(string[position:]))
+            raise _Unreadable(_reason(string[position:]))
         spec = match["bare"] or match["angle"]
-        found.append(_address(match["name"] or "", spec, string, field, idna))
+        found.append(_address(match["name"] or "", spec, idna))
         position = match.end()
         if not match["end"]:
             return tuple(found)
 
 
-def _address(name: str, spec: str, string: str, field: str, idna: IdnaEncoder) -> EmailAddress:
+def _address(name: str, spec: str, idna: IdnaEncoder) -> EmailAddress:
     username, _, domain = spec.rpartition("@")
     if username[0] != '"' and (username[0] == "." or username[-1] == "." or ".." in username):
-        raise _invalid(string, field, f"the dots in {username!r} are misplaced")
+        raise _Unreadable("the dots before its @ are misplaced")
     try:
-        encoded = domain if domain.isascii() else idna(domain)
+        encoded = domain if domain.isascii() else _encoded(domain, idna)
     except (UnicodeError, ValueError) as error:
-        raise _invalid(string, field, f"its domain {domain!r} cannot be encoded: {error}") from error
+        hint = '; "uts46" takes emoji and other symbols too' if idna is encode_idna2008 else ""
+        raise _Unreadable(f"IDNA_ENCODER ({_encoder_name(idna)}) cannot encode its domain{hint}") from error
     return EmailAddress(_unquote(name), f"{username}@{encoded}", spec)
+
+
+def _encoded(domain: str, idna: IdnaEncoder) -> str:
+    encoded = idna(domain)
+    if not re.fullmatch(_ATOM, encoded):
+        # IDNA 2003 makes an "@" of a full-width one.
+        raise ValueError(f"{domain!r} becomes {encoded!r}, which is no domain")
+    return encoded
 
 
 def _unquote(name: str) -> str:
@@ -146,27 +165,31 @@ def _unquote(name: str) -> str:
     return _QUOTED_PIECE.sub(lambda piece: re.sub(r"\\(.)", r"\1", piece[0][1:-1]), name)
 
 
+_NEEDS_QUOTES = (
+    "a display name with a comma or another special character needs double quotes, "
+    'as in "Shop, Inc." <user@example.com>'
+)
+
+
 def _reason(rest: str) -> str:
     if not rest.strip():
         return "an address is missing at its end"
+    name, bracket, _ = rest.partition("<")
     if "@" not in rest:
-        return 'it has no "@" (a display name with a comma or another special character needs double quotes)'
+        return f'it has no "@" ({_NEEDS_QUOTES})'
+    if bracket and "," in name and "@" not in name:
+        return _NEEDS_QUOTES
     if re.search(r"[();:\\]", rest):
-        return "comments, groups and routes are not accepted (special characters in a name need double quotes)"
+        return f"comments, groups and routes are not accepted ({_NEEDS_QUOTES})"
     return "it is not of the form user@example.com or Name <user@example.com>"
-
-
-def _invalid(string: str, field: str, reason: str) -> AnymailInvalidAddress:
-    # What is blind to the other recipients stays out of logs and reports too.
-    shown = "an address" if field == "bcc" else repr(string if len(string) <= 200 else f"{string[:200]}…")
-    return AnymailInvalidAddress(f"{field}: {shown} is not a valid email address: {reason}.")
 
 
 @lru_cache(maxsize=2048)
 def encode_idna2008(domain: str) -> str:
+    """IDNA 2008, for input as people type it: upper case, full-width letters and ligatures are mapped by UTS 46."""
     import idna
 
-    return idna.encode(unicodedata.normalize("NFC", domain.lower())).decode("ascii")
+    return idna.encode(domain, uts46=True, std3_rules=True).decode("ascii")
 
 
 def encode_idna2003(domain: str) -> str:
@@ -175,9 +198,23 @@ def encode_idna2003(domain: str) -> str:
 
 @lru_cache(maxsize=2048)
 def encode_uts46(domain: str) -> str:
+    """UTS 46 without IDNA 2008's list of letters, as browsers do it: emoji are allowed, and ``ß`` stays itself."""
     import idna
 
-    return idna.encode(domain, uts46=True).decode("ascii")
+    labels = idna.uts46_remap(domain, std3_rules=True).split(".")
+    encoded = ".".join([label if label.isascii() else _uts46_label(label) for label in labels])
+    if len(encoded) > 253 or not all(0 < len(label) <= 63 for label in encoded.removesuffix(".").split(".")):
+        raise ValueError("it, or a part of it, is empty or too long")
+    return encoded
+
+
+def _uts46_label(label: str) -> str:
+    import idna
+
+    idna.check_hyphen_ok(label)
+    idna.check_initial_combiner(label)
+    idna.check_bidi(label)
+    return f"xn--{label.encode('punycode').decode('ascii')}"
 
 
 def keep_unicode(domain: str) -> str:
@@ -190,6 +227,11 @@ IDNA_ENCODERS: dict[str, IdnaEncoder] = {
     "uts46": encode_uts46,
     "none": keep_unicode,
 }
+
+
+def _encoder_name(encoder: IdnaEncoder) -> str:
+    named = [repr(name).replace("'", '"') for name, one in IDNA_ENCODERS.items() if one is encoder]
+    return named[0] if named else f"{encoder.__module__}.{getattr(encoder, '__qualname__', type(encoder).__name__)}"
 
 
 def idna_encoder(value: str | IdnaEncoder) -> IdnaEncoder:

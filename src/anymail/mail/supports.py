@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from anymail.exceptions import AnymailSerializationError
 
 if TYPE_CHECKING:
     from anymail.mail.message import OutgoingMail
@@ -13,6 +17,21 @@ if TYPE_CHECKING:
 MANY = 1_000_000
 
 WithTemplate = bool | Literal["template"]
+
+# The content of a message: field, its words beside "template_id", its empty value.
+_CONTENT: tuple[tuple[str, str, Any], ...] = (
+    ("subject", "subject", None),
+    ("text", "text", ""),
+    ("html", "html", ""),
+    ("amp", "an AMP body", None),
+    ("to_header", "a To header in extra_headers", None),
+)
+#: All that may stand beside a template: see ``Supports.beside_template``.
+ALL_CONTENT = frozenset(
+    {"subject", "text", "html", "amp", "alternatives", "attachments", "inline", "headers", "merge_headers", "to_header"}
+)
+# The bodies of a message: a stored template has its own.
+_BODIES: dict[str, Any] = {"text": "", "html": "", "amp": None}
 
 
 class Unsupported(NamedTuple):
@@ -60,6 +79,12 @@ class Supports:
     merge_global_data: WithTemplate = _feature("merge_global_data", False)
     merge_metadata: WithTemplate = _feature("merge_metadata", False)
     merge_headers: WithTemplate = _feature("merge_headers", False)
+    #: "text": the ESP documents strings, so that values are made strings, once, by ``fit``; "json": as they are.
+    metadata_values: Literal["text", "json"] = _feature("values of metadata", "json")
+    #: The names in ALL_CONTENT that the ESP has a use for beside ``template_id``. Of the others, bodies are left out
+    #: (a stored template has its own), and anything else is unsupported. Where an ESP takes a kind of content only
+    #: without a template, it is left out here and True above.
+    beside_template: frozenset[str] = _feature("content beside template_id", ALL_CONTENT)
 
 
 # Attributes that an ESP either has or has not: the field's empty value.
@@ -67,7 +92,6 @@ _SWITCHES: dict[str, Any] = {
     "cc": (),
     "bcc": (),
     "to_header": None,
-    "alternatives": (),
     "metadata": {},
     "send_at": None,
     "template_id": None,
@@ -78,12 +102,64 @@ _TRISTATE = ("track_opens", "track_clicks")
 
 _MERGE = ("merge_data", "merge_global_data", "merge_metadata", "merge_headers")
 
+# Bodies beyond the first of their kind.
+_SECOND_BODIES = {
+    "text/plain": "multiple text parts",
+    "text/html": "multiple html parts",
+    "text/x-amp-html": "multiple AMP parts",
+}
+
 # How many of a thing an ESP takes.
 _COUNTED = {"from_emails": ("from_email", "from_email addresses"), "reply_to": ("reply_to", "reply_to addresses")}
 
 
+def fit(mail: OutgoingMail, supports: Supports) -> OutgoingMail:
+    """``mail`` as the ESP takes it, where that needs no decision of the project's: bodies that a stored template
+    replaces left out, metadata as text.
+
+    Raises AnymailSerializationError, naming the key, for metadata that is no text and cannot be made one.
+    """
+    changes: dict[str, Any] = {}
+    if mail.template_id:
+        changes.update(
+            (name, empty)
+            for name, empty in _BODIES.items()
+            if name not in supports.beside_template and getattr(mail, name)
+        )
+    if supports.metadata_values == "text":
+        if mail.metadata:
+            changes["metadata"] = _texts(mail.metadata, "metadata")
+        if mail.merge_metadata:
+            changes["merge_metadata"] = {
+                spec: _texts(values, "merge_metadata[…]") for spec, values in mail.merge_metadata.items()
+            }
+    return replace(mail, **changes) if changes else mail
+
+
+def _texts(metadata: Mapping[Any, Any], where: str) -> dict[str, str]:
+    return {
+        metadata_text(key, f"A key of {where}"): metadata_text(value, f"{where}[{key!r}]")
+        for key, value in metadata.items()
+    }
+
+
+def metadata_text(value: Any, where: str) -> str:
+    """A string as it is, a number or boolean as JSON writes it.
+
+    Raises AnymailSerializationError, which ``where`` begins, for anything else.
+    """
+    if isinstance(value, str):
+        return value
+    if isinstance(value, (bool, int)) or (isinstance(value, float) and math.isfinite(value)):
+        return json.dumps(value)
+    what = "None" if value is None else repr(value) if isinstance(value, float) else f"of type {type(value).__name__}"
+    raise AnymailSerializationError(
+        f"{where} is {what}, but the ESP keeps metadata as text: give a string, a number or a boolean."
+    )
+
+
 def check(mail: OutgoingMail, supports: Supports) -> Iterator[Unsupported]:
-    """Everything that ``mail`` asks for and ``supports`` lacks."""
+    """Everything that ``mail``, as ``fit`` made it, asks for and ``supports`` lacks."""
     for name, empty in _SWITCHES.items():
         if getattr(mail, name) and not getattr(supports, name):
             yield Unsupported("a To header in extra_headers" if name == "to_header" else name, {name: empty})
@@ -102,12 +178,24 @@ def check(mail: OutgoingMail, supports: Supports) -> Iterator[Unsupported]:
         yield Unsupported("extra headers", {"headers": type(mail.headers)({})})
     if mail.amp and not supports.amp:
         yield Unsupported("an AMP body", {"amp": None})
+    if not supports.alternatives:
+        yield from _alternatives(mail)
     if mail.envelope_sender and not supports.envelope_sender:
         yield Unsupported("envelope_sender", {"envelope_sender": None})
     yield from _check_attachments(mail, supports)
     yield from _check_merge(mail, supports)
+    if mail.template_id:
+        yield from check_beside_template(mail, supports)
     if not supports.non_ascii_usernames:
         yield from _check_usernames(mail)
+
+
+def _alternatives(mail: OutgoingMail, circumstances: str = "") -> Iterator[Unsupported]:
+    """Each kind of the alternatives that found no place."""
+    kinds = dict.fromkeys(one.mimetype.partition(";")[0].strip().lower() for one in mail.alternatives)
+    for kind in kinds:
+        words = _SECOND_BODIES.get(kind, f"alternative part with type {kind!r}")
+        yield Unsupported(f"{words}{circumstances}", {"alternatives": ()})
 
 
 def _check_attachments(mail: OutgoingMail, supports: Supports) -> Iterator[Unsupported]:
@@ -130,6 +218,26 @@ def _check_merge(mail: OutgoingMail, supports: Supports) -> Iterator[Unsupported
             yield Unsupported(name, {name: {}})
         elif not mail.template_id:
             yield Unsupported(f"{name} without template_id", {name: {}})
+
+
+def check_beside_template(mail: OutgoingMail, supports: Supports) -> Iterator[Unsupported]:
+    """What ``mail`` has and the ESP has no use for beside a template: for ``check``, and for an ESP whose templates
+    come in by ``esp_extra`` too.
+    """
+    used = supports.beside_template
+    for name, words, empty in _CONTENT:
+        if name not in used and getattr(mail, name):
+            yield Unsupported(f"{words} with template_id", {name: empty})
+    if "alternatives" not in used:
+        yield from _alternatives(mail, " with template_id")
+    for inline, name, words in ((False, "attachments", "attachments"), (True, "inline", "inline images")):
+        if name not in used and any(one.inline is inline for one in mail.attachments):
+            kept = tuple(one for one in mail.attachments if ("inline" if one.inline else "attachments") in used)
+            yield Unsupported(f"{words} with template_id", {"attachments": kept})
+    if "headers" not in used and mail.headers:
+        yield Unsupported("extra headers with template_id", {"headers": type(mail.headers)({})})
+    if "merge_headers" not in used and _holds_values(mail.merge_headers):
+        yield Unsupported("merge_headers with template_id", {"merge_headers": {}})
 
 
 def _holds_values(merge: dict[str, Any]) -> bool:

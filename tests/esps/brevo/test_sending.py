@@ -316,7 +316,7 @@ UNSUPPORTED = {
     "multiple from_email addresses": {"from_email": "a@example.com, b@example.com"},
     "multiple reply_to addresses": {"reply_to": ["a@example.com", "b@example.com"]},
     "a To header in extra_headers": {"headers": {"To": "all@example.com"}},
-    "alternatives": {"alternatives": [("<p>1", "text/html"), ("<p>2", "text/html")], "html": None},
+    "multiple html parts": {"alternatives": [("<p>1", "text/html"), ("<p>2", "text/html")], "html": None},
     "an AMP body": {"alternatives": [("<html amp4email>", "text/x-amp-html")]},
     "non-ASCII characters in 'X-Shop' header": {"headers": {"X-Shop": "Bücher"}},
     "non-ASCII characters in 'X-Json' header": {"headers": {"X-Json": '"B\\u00fccher"'}},

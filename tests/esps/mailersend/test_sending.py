@@ -393,7 +393,7 @@ UNSUPPORTED = {
     "multiple from_email addresses": {"from_email": "a@example.com, b@example.com"},
     "multiple reply_to addresses": {"reply_to": ["a@example.com", "b@example.com"]},
     "a To header in extra_headers": {"headers": {"To": "all@example.com"}},
-    "alternatives": {"html": "<p>1", "alternatives": [("<p>1", "text/html"), ("<p>2", "text/html")]},
+    "multiple html parts": {"html": "<p>1", "alternatives": [("<p>1", "text/html"), ("<p>2", "text/html")]},
     "an AMP body": {"alternatives": [("<html amp4email>", "text/x-amp-html")]},
     "a non-ASCII local part (EAI) in to": {"to": ["josé@example.com"]},
     "text with template_id": {"template_id": "x"},

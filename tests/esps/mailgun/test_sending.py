@@ -502,7 +502,7 @@ NAMELESS = MIMEImage(PNG, "png")
 NAMELESS["Content-Disposition"] = "inline"
 UNSUPPORTED: dict[str, dict[str, Any]] = {
     "a To header in extra_headers": {"headers": {"To": "all@example.com"}},
-    "alternatives": {"alternatives": [("x", "text/calendar")]},
+    "alternative part with type 'text/calendar'": {"alternatives": [("x", "text/calendar")]},
     "a non-ASCII local part (EAI) in from_email": {"from_email": "josé@example.com"},
     "inline attachments without a Content-ID": {"attachments": [NAMELESS]},
     'merge_data keys that begin with "v:" or "h:"': {"merge_data": {ANA: {"v:a": 1}}, "merge_global_data": {"h:B": 1}},

@@ -279,7 +279,7 @@ UNSUPPORTED = {
     "multiple tags": {"tags": ["a", "b"]},
     "send_at": {"send_at": 1_800_000_000},
     "a To header in extra_headers": {"headers": {"To": "all@example.com"}},
-    "alternatives": {"alternatives": [("<p>1", "text/html"), ("<p>2", "text/html")]},
+    "multiple html parts": {"alternatives": [("<p>1", "text/html"), ("<p>2", "text/html")]},
     "an AMP body": {"alternatives": [("<html amp4email>", "text/x-amp-html")]},
     "[[var:...]] in the subject without template_id": {
         "subject": "For [[var:name]]",

@@ -355,7 +355,7 @@ UNSUPPORTED = {
     "send_at": {"send_at": 1_792_060_200},
     "a To header in extra_headers": {"headers": {"To": "all@example.com"}},
     "an AMP body": {"alternatives": [("<html amp4email>", "text/x-amp-html")]},
-    "alternatives": {"html": "<p>1", "alternatives": [("<p>1", "text/html"), ("<p>2", "text/html")]},
+    "multiple html parts": {"html": "<p>1", "alternatives": [("<p>1", "text/html"), ("<p>2", "text/html")]},
     "EAI with multiple reply_to addresses": {"reply_to": ["a@example.com", "josé@example.com"]},
     "merge_data without template_id": {"merge_data": {"ana@example.net": {"name": "Ana"}}},
     "merge_global_data without template_id": {"merge_global_data": {"name": "Ana"}},

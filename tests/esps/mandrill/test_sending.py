@@ -348,7 +348,7 @@ def test_a_value_that_cannot_be_sent() -> None:
 UNSUPPORTED = {
     "multiple from_email addresses": {"from_email": "a@example.com, b@example.com"},
     "an AMP body": {"alternatives": [("<html ⚡4email>", "text/x-amp-html")]},
-    "alternatives": {"alternatives": [("<p>a", "text/html"), ("<p>b", "text/html")]},
+    "multiple html parts": {"alternatives": [("<p>a", "text/html"), ("<p>b", "text/html")]},
     "a To header in extra_headers": {"headers": {"To": "all@example.com"}},
     "merge_headers": {"merge_headers": {"ana@example.net": {"X-Own": "1"}}},
 }

@@ -202,7 +202,7 @@ UNSUPPORTED = {
     "send_at": {"send_at": 1_800_000_000},
     "multiple tags": {"tags": ["a", "b"]},
     "a To header in extra_headers": {"headers": {"To": "all@example.com"}},
-    "alternatives": {"alternatives": [("x", "text/calendar")]},
+    "alternative part with type 'text/calendar'": {"alternatives": [("x", "text/calendar")]},
     "an AMP body": {"alternatives": [("<html amp4email>", "text/x-amp-html")]},
     "a non-ASCII local part (EAI) in to": {"to": ["josé@example.com"]},
     "merge_data without template_id": {"merge_data": {"ana@example.net": {"name": "Ana"}}},

@@ -313,7 +313,7 @@ UNSUPPORTED: dict[str, dict[str, Any]] = {
     "track_opens": {"track_opens": True},
     "track_clicks": {"track_clicks": False},
     "a To header in extra_headers": {"headers": {"To": "all@example.com"}},
-    "alternatives": {"html": "<p>", "alternatives": [("<b>", "text/html"), ("<i>", "text/html")]},
+    "multiple html parts": {"html": "<p>", "alternatives": [("<b>", "text/html"), ("<i>", "text/html")]},
     "an AMP body": {"alternatives": [("<html amp4email>", "text/x-amp-html")]},
     "a non-ASCII local part (EAI) in to": {"to": ["josé@example.com"]},
     "merge_data without template_id": {"merge_data": {"ana@example.net": {"NAME": "Ana"}}},

@@ -210,7 +210,7 @@ UNSUPPORTED = {
     "merge_metadata": {"merge_metadata": {"ana@example.net": {"n": 1}}},
     "merge_headers": {"merge_headers": {"ana@example.net": {"X-N": "1"}}},
     "a To header in extra_headers": {"headers": {"To": "all@example.com"}},
-    "alternatives": {"alternatives": [("x", "text/calendar")]},
+    "alternative part with type 'text/calendar'": {"alternatives": [("x", "text/calendar")]},
     "an AMP body": {"alternatives": [("<html amp4email>", "text/x-amp-html")]},
     "a non-ASCII local part (EAI) in from_email": {"from_email": "josé@example.com"},
     "a non-ASCII local part (EAI) in to": {"to": ["josé@example.com"]},

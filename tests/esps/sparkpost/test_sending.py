@@ -374,7 +374,7 @@ UNSUPPORTED = {
     "multiple from_email addresses": {"from_email": "a@example.com, b@example.com"},
     "multiple tags": {"tags": ["a", "b"]},
     "a To header in extra_headers": {"headers": {"To": "all@example.com"}},
-    "alternatives": {"alternatives": [("x", "text/calendar")]},
+    "alternative part with type 'text/calendar'": {"alternatives": [("x", "text/calendar")]},
     "attachments with template_id": {**TEMPLATE, "attach": [CID]},
     "extra headers with template_id": {**TEMPLATE, "headers": {"X-Shop": "7"}},
     "merge_headers with template_id": {**TEMPLATE, "merge_headers": {"ana@example.net": {"X-Shop": "7"}}},

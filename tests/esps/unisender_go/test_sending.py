@@ -515,7 +515,7 @@ UNSUPPORTED = {
     "envelope_sender": {"envelope_sender": "bounces@example.com"},
     "a To header in extra_headers": {"headers": {"To": "all@example.com"}},
     "'Precedence' in extra_headers": {"headers": {"precedence": "bulk", "X-A": "1"}},
-    "alternatives": {"html": "<p>1", "alternatives": [("<p>1", "text/html"), ("<p>2", "text/html")]},
+    "multiple html parts": {"html": "<p>1", "alternatives": [("<p>1", "text/html"), ("<p>2", "text/html")]},
     "cc with batch send (merge_data, merge_metadata, or merge_headers)": {"cc": ["c@example.org"], "merge_data": {}},
     "'X-Other' in merge_headers": {
         "merge_headers": {"ana@example.net": {"x-other": "1", "List-Unsubscribe": "<https://example.com>"}}
@@ -532,7 +532,7 @@ def test_unsupported(what: str, attributes: dict[str, Any]) -> None:
 
 def test_a_second_amp_part_is_unsupported() -> None:
     one = mail(alternatives=[("<html amp4email>", "text/x-amp-html")] * 2)
-    assert [found.what for found in check(one, UnisenderGo.supports)] == ["alternatives"]
+    assert [found.what for found in check(one, UnisenderGo.supports)] == ["multiple AMP parts"]
 
 
 def ignoring(**attributes: Any) -> Any:
