@@ -402,6 +402,40 @@ def test_webhook_calls_that_are_refused(signed: Any, caplog: Any) -> None:
     assert MARK not in caplog.text
 
 
+# What the webhooks fetch: the call for it, and the option that holds the key.
+FETCHES: dict[str, tuple[str, str, Callable[[Any], Any]]] = {
+    "brevo": ("Brevo", "api_key", lambda webhook: webhook._attachment({"DownloadToken": "t"})),
+    "mailgun": (
+        "Mailgun",
+        "api_key",
+        lambda webhook: webhook._stored("https://se.api.mailgun.net/v3/domains/example.com/messages/x"),
+    ),
+    "mailtrap": ("Mailtrap", "api_token", lambda webhook: webhook._lookup("x")),
+    "resend": ("Resend", "api_key", lambda webhook: webhook._read("x")),
+}
+
+
+@pytest.mark.parametrize("slug", FETCHES)
+@pytest.mark.parametrize(
+    "outcome",
+    [AnymailTransportError("no", category="network", sent=None), Response(401, {}, b"no"), Response(200, {}, b"7")],
+    ids=["network", "401", "unreadable"],
+)
+def test_what_webhooks_fetch(slug: str, outcome: Any) -> None:
+    name, option, fetch = FETCHES[slug]
+    view = getattr(import_module(f"anymail.webhooks.{slug}"), f"{name}InboundWebhookView")
+    with override_settings(ANYMAIL={f"{slug.upper()}_{option.upper()}": f"{MARK}0"}):
+        flow = fetch(view().webhook())
+    request = next(flow)
+    assert any(needle in str(dict(request.headers)) for needle in needles())
+    try:
+        flow.throw(outcome) if isinstance(outcome, Exception) else flow.send(outcome)
+    except StopIteration:
+        pass
+    except Exception as error:
+        assert_hushed(error)
+
+
 @every_esp
 def test_checks_show_no_key(slug: str) -> None:
     setting = next((f"{slug.upper()}_{name.upper()}" for name in keys(slug)), None)
