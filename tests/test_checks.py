@@ -34,7 +34,7 @@ def test_a_good_project() -> None:
 
 
 def test_a_missing_option_is_an_error_only_in_deployment() -> None:
-    for check, expected in ((checks.check_mailers, "anymail.W006"), (checks.check_deployment, "anymail.E006")):
+    for check, expected in ((checks.check_mailers, "anymail.W007"), (checks.check_deployment, "anymail.E007")):
         [(identifier, text)] = found(check, **in_use(PATH), ANYMAIL={})
         assert identifier == expected
         assert "POSTMARK_SERVER_TOKEN" in text
@@ -56,14 +56,14 @@ def test_a_project_is_built_without_its_keys(arguments: list[str], capsys: Any) 
 
 @pytest.mark.django_db
 def test_a_project_is_not_deployed_without_its_keys() -> None:
-    with override_settings(**in_use(PATH), ANYMAIL={}), pytest.raises(SystemCheckError, match="E006"):
+    with override_settings(**in_use(PATH), ANYMAIL={}), pytest.raises(SystemCheckError, match="E007"):
         call_command("check", "--deploy")
 
 
 def test_webhooks_without_a_key_that_they_need() -> None:
     path = "anymail.backends.unisender_go.EmailBackend"
     identifiers = {one for one, _ in found(checks.check_webhooks, **in_use(path), ANYMAIL={})}
-    assert identifiers == {"anymail.W006"}
+    assert identifiers == {"anymail.W007"}
 
 
 @pytest.mark.skipif(django.VERSION < (6, 1), reason="MAILERS came with Django 6.1")

@@ -178,6 +178,12 @@ class TestSecrets:
                     hidden = cleanse("MAILERS", {"default": {"OPTIONS": {field.name: "hush"}}})
                     assert "hush" not in str(hidden), field.name
 
+    def test_django_hides_those_of_aws(self) -> None:
+        cleanse = SafeExceptionReporterFilter().cleanse_setting
+        given = dict.fromkeys(("aws_access_key_id", "aws_secret_access_key", "aws_session_token"), "hush")
+        for name in ("AMAZON_SES_CLIENT_PARAMS", "AMAZON_SES_SESSION_PARAMS"):
+            assert "hush" not in str(cleanse("ANYMAIL", {name: given}))
+
 
 def test_setting_names() -> None:
     names = setting_names(PostmarkOptions, "POSTMARK")

@@ -27,6 +27,8 @@ from anymail.checks import check_mailers
 from anymail.esps import REGISTRY, esp_class
 from anymail.exceptions import AnymailTransportError, AnymailWarning
 from anymail.sandbox import sandbox_settings
+from anymail.signals import tracking
+from anymail.webhooks.postmark import PostmarkTrackingWebhookView
 from anymail.wire import Request, Response
 from support import Call, message
 
@@ -400,6 +402,74 @@ def test_webhook_calls_that_are_refused(signed: Any, caplog: Any) -> None:
             except Exception as error:
                 assert_hushed(error)
     assert MARK not in caplog.text
+
+
+def test_options_of_a_view() -> None:
+    """Django keeps them in a frame of every call; here a receiver fails."""
+
+    def receiver(**kwargs: Any) -> None:
+        raise RuntimeError("no")
+
+    view = PostmarkTrackingWebhookView.as_view(webhook_secret=f"user:{MARK}")
+    authorization = "Basic " + b64encode(f"user:{MARK}".encode()).decode()
+    body = json.dumps({"RecordType": "Open", "MessageID": "m", "ReceivedAt": "2026-01-01T00:00:00Z"})
+    request = RequestFactory().post("/", body, "application/json")
+    assert view(request).status_code == 400
+    request = RequestFactory().post("/", body, "application/json", headers={"Authorization": authorization})
+    tracking.connect(receiver)
+    try:
+        error = failure_of(lambda: view(request))
+    finally:
+        tracking.disconnect(receiver)
+    assert str(error) == "no"
+    assert_hushed(error)
+    assert_hushed(failure_of(lambda: PostmarkTrackingWebhookView.as_view(no_such_option=MARK)))
+
+
+@pytest.mark.parametrize("slug", EXTRAS)
+@pytest.mark.parametrize("extra", [False, True])
+def test_printed_calls_show_no_key(slug: str, extra: bool, capsys: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr(Scripted, "script", staticmethod(answering(401, b"{}")))
+    own = {"esp_extra": {EXTRAS[slug][0]: f"{MARK}extra"}} if extra else {}
+    with override_settings(ANYMAIL=settings_of(slug, DEBUG_API_REQUESTS=True)):
+        failure_of(lambda: send(slug, "sync", message(**own)))
+    printed = capsys.readouterr().out
+    assert "=====" in printed
+    assert MARK not in printed
+
+
+# What the webhooks fetch: the call for it, and the option that holds the key.
+FETCHES: dict[str, tuple[str, str, Callable[[Any], Any]]] = {
+    "brevo": ("Brevo", "api_key", lambda webhook: webhook._attachment({"DownloadToken": "t"})),
+    "mailgun": (
+        "Mailgun",
+        "api_key",
+        lambda webhook: webhook._stored("https://se.api.mailgun.net/v3/domains/example.com/messages/x"),
+    ),
+    "mailtrap": ("Mailtrap", "api_token", lambda webhook: webhook._lookup("x")),
+    "resend": ("Resend", "api_key", lambda webhook: webhook._read("x")),
+}
+
+
+@pytest.mark.parametrize("slug", FETCHES)
+@pytest.mark.parametrize(
+    "outcome",
+    [AnymailTransportError("no", category="network", sent=None), Response(401, {}, b"no"), Response(200, {}, b"7")],
+    ids=["network", "401", "unreadable"],
+)
+def test_what_webhooks_fetch(slug: str, outcome: Any) -> None:
+    name, option, fetch = FETCHES[slug]
+    view = getattr(import_module(f"anymail.webhooks.{slug}"), f"{name}InboundWebhookView")
+    with override_settings(ANYMAIL={f"{slug.upper()}_{option.upper()}": f"{MARK}0"}):
+        flow = fetch(view().webhook())
+    request = next(flow)
+    assert any(needle in str(dict(request.headers)) for needle in needles())
+    try:
+        flow.throw(outcome) if isinstance(outcome, Exception) else flow.send(outcome)
+    except StopIteration:
+        pass
+    except Exception as error:
+        assert_hushed(error)
 
 
 @every_esp

@@ -93,7 +93,7 @@ def check_deployment(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
             made = _make(alias, backend)
         except (ImproperlyConfigured, TypeError) as error:
             if getattr(error, "missing", False):
-                found.append(checks.Error(str(error), id="anymail.E006"))
+                found.append(checks.Error(str(error), id="anymail.E007"))
             continue
         if made.options.debug_api_requests:
             text = f"{name} prints every message: turn DEBUG_API_REQUESTS off."
@@ -151,7 +151,7 @@ def _configuration_message(text: str, error: Exception, error_id: str) -> CheckM
     """
     if getattr(error, "missing", False):
         hint = "It may be absent where no mail is sent; check --deploy takes it for an error."
-        return checks.Warning(text, hint=hint, id="anymail.W006")
+        return checks.Warning(text, hint=hint, id="anymail.W007")
     return checks.Error(text, id=error_id)
 
 

@@ -510,7 +510,8 @@ def _converted(field: dataclasses.Field[Any], found: _Value, extras: tuple[str, 
             return _without_clear_extras(found.value, extras), "", False
         value = found.value if convert is None else convert(found.value)
     except (ValueError, TypeError, ImportError, AnymailInvalidValue) as error:
-        return None, f"{found.where} is wrong: {str(error).rstrip('.')}.", False
+        text = str(error)
+        return None, f"{found.where} is wrong: {text}{'' if text.endswith(('.', '?')) else '.'}", False
     return value, "", _holds_secrets(value) and _has_white_ends(found.value)
 
 

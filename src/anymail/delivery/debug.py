@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import Any
 
-from anymail.conf import Secret
+from anymail.conf import Options, Secret, secret_extras
 from anymail.esps.kit.sending import ResponseReader
 from anymail.exceptions import AnymailTransportError
 from anymail.wire import Request, Response
@@ -39,4 +40,7 @@ def _masked(text: str, options: Any) -> str:
         for secret in value if isinstance(value, tuple) else (value,):
             if isinstance(secret, Secret):
                 text = text.replace(secret.reveal(), "…")
+    for name in secret_extras(type(options)) if isinstance(options, Options) else ():
+        # A message's own, where the ESP has it in the body.
+        text = re.sub(rf'"{re.escape(name)}":"[^"]*"', f'"{name}":"…"', text)
     return text

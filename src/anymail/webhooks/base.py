@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 from secrets import token_hex
 from typing import Any, ClassVar
@@ -15,6 +15,7 @@ from django.core.exceptions import BadRequest, PermissionDenied, RequestDataTooB
 from django.core.signals import got_request_exception
 from django.http import Http404, HttpRequest, HttpResponse, RawPostDataException
 from django.http.multipartparser import MultiPartParserError
+from django.http.response import HttpResponseBase
 from django.urls import URLPattern, path
 from django.utils.decorators import method_decorator
 from django.utils.functional import classproperty
@@ -70,9 +71,19 @@ class AnymailWebhookView(View):
                 if not hasattr(cls, name):
                     setattr(cls, name, _UNSET)
 
+    @classmethod
+    def as_view(cls, **options: Any) -> Callable[..., HttpResponseBase]:
+        """The view with these options. Django keeps them among the local variables of every call."""
+        hidden = {name: Given({name: value}) for name, value in options.items()}
+        del options
+        return super().as_view(**hidden)
+
     def __init__(self, **options: Any) -> None:
         super().__init__()
-        self._given = Given(options)
+        given: dict[str, Any] = {}
+        for name, value in options.items():
+            given.update(value.reveal() if isinstance(value, Given) else {name: value})
+        self._given = Given(given)
 
     @classproperty
     def esp_name(cls) -> str:
