@@ -89,7 +89,7 @@ def test_no_address_is_shown(field: str, text: str) -> None:
 
 
 def test_one_string_has_no_number() -> None:
-    with pytest.raises(AnymailInvalidAddress, match="^from_email is not a valid"):
+    with pytest.raises(AnymailInvalidAddress, match=r"^from_email is not a valid"):
         parse_addresses("shop", "from_email")
 
 
