@@ -24,7 +24,13 @@ from anymail.exceptions import (
     AnymailSerializationError,
 )
 from anymail.mail.message import OutgoingMail, outgoing_mail
-from anymail.message import AnymailMessage, attach_inline_image, attach_inline_image_file
+from anymail.message import (
+    AnymailMessage,
+    AnymailMessageMixin,
+    attach_inline_image,
+    attach_inline_image_file,
+    status_of,
+)
 from support import PNG, mail, message
 
 UTC = dt.UTC
@@ -425,12 +431,32 @@ class TestAttachments:
         assert f"<{first}>" in made.message().as_string()
 
     @pytest.mark.parametrize(
-        ("content", "mimetype"), [(PNG, "image/png"), (b"GIF89a", "image/gif"), (b"?", "application/octet-stream")]
+        ("content", "name", "subtype", "mimetype"),
+        [
+            (PNG, None, None, "image/png"),
+            (PNG, "photo.jpg", None, "image/png"),
+            (PNG, "logo.txt", None, "image/png"),
+            (b"GIF89a", None, None, "image/gif"),
+            (b"?", "logo.webp", None, "image/webp"),
+            (b"?", None, "jpg", "image/jpg"),
+            ("<svg xmlns='http://www.w3.org/2000/svg'>é</svg>", None, None, "image/svg+xml"),
+            (bytearray(PNG), None, None, "image/png"),
+        ],
     )
-    def test_inline_images_without_a_name(self, content: bytes, mimetype: str) -> None:
+    def test_the_type_of_an_inline_image(self, content: Any, name: Any, subtype: Any, mimetype: str) -> None:
         made = message()
-        attach_inline_image(made, content)
-        assert outgoing_mail(made).attachments[0].mimetype == mimetype
+        attach_inline_image(made, content, name, subtype)
+        [image] = outgoing_mail(made).attachments
+        assert image.mimetype == mimetype
+        assert image.content == (content.encode() if isinstance(content, str) else bytes(content))
+        assert made.message().as_bytes()
+
+    @pytest.mark.parametrize(("content", "name"), [(b"?", None), (b"?", "logo.txt"), ("text", None), (b"", "")])
+    def test_what_is_no_image(self, content: Any, name: Any) -> None:
+        made = message()
+        with pytest.raises(TypeError, match="subtype"):
+            attach_inline_image(made, content, name)
+        assert made.attachments == []
 
 
 class TestSendAt:
@@ -527,8 +553,93 @@ def test_a_message_survives_deepcopy_and_pickle() -> None:
 def test_anymail_message_takes_attributes_as_keywords() -> None:
     made = AnymailMessage(subject="Hi", to=["a@example.com"], merge_data={}, template_id=7, track_opens=False)
     assert (made.subject, made.merge_data, made.template_id, made.track_opens) == ("Hi", {}, 7, False)
-    assert not hasattr(made, "metadata")
     assert made.anymail_status.status is None
+
+
+class TestNeverSet:
+    """An attribute that was never set can be read, and the send default stays in force."""
+
+    EMPTY: dict[str, Any] = {
+        "envelope_sender": None, "metadata": {}, "merge_metadata": {}, "merge_headers": {}, "tags": [],
+        "track_opens": None, "track_clicks": None, "send_at": None, "template_id": None, "merge_data": {},
+        "merge_global_data": {}, "esp_extra": {},
+    }  # fmt: skip
+    DEFAULTS: dict[str, Any] = {
+        "tags": ["d"], "metadata": {"d": 1}, "track_opens": True, "template_id": "d", "esp_extra": {"d": 1},
+        "merge_data": {"ana@example.net": {"d": 1}},
+    }  # fmt: skip
+
+    def test_it_reads_as_nothing(self) -> None:
+        made = AnymailMessage("Hi", to=["ana@example.net"])
+        assert {name: getattr(made, name) for name in self.EMPTY} == self.EMPTY
+        one = outgoing_mail(made)
+        assert (one.batch, one.tags, one.metadata) == (False, (), {})
+
+    def test_reading_it_leaves_the_default(self) -> None:
+        made = AnymailMessage("Hi", to=["ana@example.net"])
+        for name in self.EMPTY:
+            getattr(made, name)
+        one = outgoing_mail(made, defaults=self.DEFAULTS)
+        assert (one.tags, one.metadata, one.track_opens, one.template_id) == (("d",), {"d": 1}, True, "d")
+        assert (one.merge_data, one.esp_extra) == ({"ana@example.net": {"d": 1}}, {"d": 1})
+
+    def test_filling_what_was_read_sets_it(self) -> None:
+        made = AnymailMessage("Hi", to=["ana@example.net"])
+        assert made.tags is not None
+        assert made.metadata is not None
+        assert made.merge_data is not None
+        made.tags.append("m")
+        made.metadata["m"] = 2
+        made.merge_data["ana@example.net"] = {"m": 2}
+        for again in (made, copy.deepcopy(made), pickle.loads(pickle.dumps(made))):
+            one = outgoing_mail(again, defaults=self.DEFAULTS)
+            assert (one.tags, one.metadata) == (("d", "m"), {"d": 1, "m": 2})
+            assert (one.batch, one.merge_data) == (True, {"ana@example.net": {"d": 1, "m": 2}})
+
+    @pytest.mark.parametrize("name", EMPTY)
+    def test_what_is_set_counts(self, name: str) -> None:
+        made = AnymailMessage("Hi", to=["ana@example.net"])
+        getattr(made, name)
+        setattr(made, name, None)
+        assert getattr(made, name) is None
+        one = outgoing_mail(made, defaults=self.DEFAULTS)
+        assert not getattr(one, name)
+
+    def test_one_message_is_not_another(self) -> None:
+        one, other = AnymailMessage(), AnymailMessage()
+        assert one.tags is not None
+        one.tags.append("x")
+        assert other.tags == []
+
+    def test_an_attribute_of_a_class_counts(self) -> None:
+        class Newsletter(AnymailMessage):
+            tags = ["newsletter"]
+            track_opens = False
+
+        one = outgoing_mail(Newsletter("Hi", to=["ana@example.net"]), defaults=self.DEFAULTS)
+        assert (one.tags, one.track_opens) == (("d", "newsletter"), False)
+
+    def test_a_plain_message_has_none(self) -> None:
+        assert not hasattr(EmailMessage(), "tags")
+
+
+def test_the_status_of_any_message() -> None:
+    assert status_of(EmailMessage()) is None
+    made = AnymailMessage()
+    assert status_of(made) is made.anymail_status
+
+
+def test_a_class_of_the_projects_may_take_keywords_of_its_own() -> None:
+    class Templated(EmailMessage):
+        def __init__(self, *args: Any, template_name: str, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            self.template_name = template_name
+
+    class Mine(AnymailMessageMixin, Templated):
+        pass
+
+    made = Mine("Hi", template_name="a.html", tags=["t"])
+    assert (made.template_name, made.tags, made.metadata) == ("a.html", ["t"], {})
 
 
 json_values = st.recursive(

@@ -35,12 +35,9 @@ class NeverSet:
     the send default stays in force.
     """
 
-    def __init__(self, make: Callable[[], Any]) -> None:
-        self._make = make
-        self._name = ""
-
-    def __set_name__(self, owner: type, name: str) -> None:
+    def __init__(self, name: str, make: Callable[[], Any]) -> None:
         self._name = f"_unset_{name}"
+        self._make = make
 
     def __get__(self, message: Any, owner: type | None = None) -> Any:
         if message is None:
