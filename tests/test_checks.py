@@ -104,7 +104,7 @@ def test_a_setting_that_somebody_reads(name: str) -> None:
 
 
 def test_a_default_that_no_message_has() -> None:
-    anymail = {"SEND_DEFAULTS": {"metdata": {}, "tags": ["a"]}, "POSTMARK_SEND_DEFAULTS": {"merge_headers": {}}}
+    anymail = {"SEND_DEFAULTS": {"metdata": {}, "tags": ["a"]}, "POSTMARK_SEND_DEFAULTS": {"headers": {}}}
     found_now = found(checks.check_settings, ANYMAIL=anymail)
     assert [one for one, _ in found_now] == ["anymail.W005"] * 2
     assert "'metadata'" in found_now[0][1]

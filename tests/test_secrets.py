@@ -26,11 +26,12 @@ from sentry_sdk.scrubber import EventScrubber
 from anymail.checks import check_mailers
 from anymail.esps import REGISTRY, esp_class
 from anymail.exceptions import AnymailTransportError, AnymailWarning
+from anymail.message import AnymailMessage
 from anymail.sandbox import sandbox_settings
 from anymail.signals import tracking
 from anymail.webhooks.postmark import PostmarkTrackingWebhookView
 from anymail.wire import Request, Response
-from support import Call, message
+from support import PLAIN, Call, message
 
 from webhooks.test_signatures import SIGNED  # isort: skip
 
@@ -278,12 +279,17 @@ EXTRAS = {"postmark": ["server_token"], "mailersend": ["api_token"], "mandrill":
 
 @pytest.mark.parametrize("slug", EXTRAS)
 @pytest.mark.parametrize("token", [f"{MARK}\nx", f"\u2019{MARK}", [MARK]])
-@pytest.mark.parametrize("where", ["message", "defaults"])
+@pytest.mark.parametrize("where", ["message", "filled in place", "defaults"])
 def test_a_wrong_credential_in_esp_extra(slug: str, token: Any, where: str) -> None:
     extra = {"esp_extra": {EXTRAS[slug][0]: token}}
+    if where == "filled in place":
+        sent = AnymailMessage(**PLAIN)
+        sent.esp_extra[EXTRAS[slug][0]] = token
+    else:
+        sent = message(**(extra if where == "message" else {}))
     settings = settings_of(slug, **({"SEND_DEFAULTS": extra} if where == "defaults" else {}))
     with override_settings(ANYMAIL=settings):
-        error = failure_of(lambda: send(slug, "sync", message(**(extra if where == "message" else {}))))
+        error = failure_of(lambda: send(slug, "sync", sent))
     assert EXTRAS[slug][0] in str(error)
     assert_hushed(error)
 

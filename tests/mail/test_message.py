@@ -17,9 +17,20 @@ from django.utils.translation import gettext_lazy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anymail.exceptions import AnymailInvalidAddress, AnymailInvalidValue, AnymailSerializationError
+from anymail.exceptions import (
+    AnymailInvalidAddress,
+    AnymailInvalidValue,
+    AnymailNotSupportedWarning,
+    AnymailSerializationError,
+)
 from anymail.mail.message import OutgoingMail, outgoing_mail
-from anymail.message import AnymailMessage, attach_inline_image, attach_inline_image_file
+from anymail.message import (
+    AnymailMessage,
+    AnymailMessageMixin,
+    attach_inline_image,
+    attach_inline_image_file,
+    status_of,
+)
 from support import PNG, mail, message
 
 UTC = dt.UTC
@@ -42,9 +53,42 @@ class TestDefaults:
         assert (one.tags, one.track_opens, one.metadata) == (("shop",), True, {"a": 1})
         assert (one.template_id, one.subject) == ("t", "S")
 
-    def test_merge_headers_are_the_messages_own(self) -> None:
-        one = with_defaults({"merge_headers": {"ana@example.net": {"X-A": "1"}}})
-        assert (one.batch, one.merge_headers) == (False, {})
+    def test_merge_headers_are_merged_for_each_recipient(self) -> None:
+        defaults = {"merge_headers": {"Ana@Example.net": {"X-A": "1", "X-B": "1"}, "bo@example.org": {"X-C": "1"}}}
+        one = with_defaults(
+            defaults,
+            to=["ana@example.net", "bo@example.org", "cy@example.org"],
+            merge_headers={"ana@example.net": {"x-b": "2"}},
+        )
+        assert one.batch is True
+        assert {spec: dict(headers) for spec, headers in one.merge_headers.items()} == {
+            "ana@example.net": {"X-A": "1", "x-b": "2"},
+            "bo@example.org": {"X-C": "1"},
+        }
+
+    def test_an_empty_merge_dict_keeps_the_default(self) -> None:
+        one = with_defaults({"merge_data": {"ana@example.net": {"a": 1}}}, merge_data={})
+        assert one.merge_data == {"ana@example.net": {"a": 1}}
+        assert with_defaults({"merge_data": {"ana@example.net": {"a": 1}}}, merge_data=None).batch is False
+
+    def test_the_sender(self) -> None:
+        defaults = {"from_email": "Shop <shop@example.org>"}
+        default = with_defaults(defaults, from_email="from@example.com")
+        assert (specs(default.from_email), default.from_is_default) == (["shop@example.org"], False)
+        assert specs(with_defaults(defaults, from_email="own@example.com").from_email) == ["own@example.com"]
+        assert with_defaults(defaults, from_email=None).from_email == ()
+        assert specs(outgoing_mail(EmailMessage(), defaults=defaults).from_email) == ["shop@example.org"]
+
+    def test_the_kind_of_body(self) -> None:
+        defaults = {"content_subtype": "html"}
+        assert (with_defaults(defaults).text, with_defaults(defaults).html) == ("", "Hello")
+        assert with_defaults(defaults, content_subtype="plain").text == "Hello"
+
+        class Markdown(EmailMessage):
+            content_subtype = "markdown"
+
+        [body] = outgoing_mail(Markdown(body="#"), defaults=defaults).alternatives
+        assert body.mimetype == "text/markdown"
 
     def test_none_removes_the_default(self) -> None:
         defaults = {"tags": ["shop"], "track_opens": True, "metadata": {"a": 1}, "bcc": ["x@example.com"]}
@@ -112,7 +156,7 @@ class TestBatch:
             metadata={"tier": "gold"},
             headers={"X-Shop": "7", "List-Unsubscribe": "<all>"},
             merge_global_data={"shop": "S"},
-            merge_data={"Ana@Bücher.example": {"name": "Ana"}, "nobody@example.com": {"x": 1}},
+            merge_data={"Ana@Bücher.example": {"name": "Ana"}},
             merge_metadata={"bo@example.org": {"tier": "silver"}},
             merge_headers={"bo@example.org": {"list-unsubscribe": "<bo>"}},
         )
@@ -124,9 +168,40 @@ class TestBatch:
         assert bo.metadata == {"tier": "silver"}
         assert dict(bo.headers) == {"X-Shop": "7", "list-unsubscribe": "<bo>"}
 
-    def test_a_recipient_may_be_named_in_punycode(self) -> None:
-        one = mail(to=["a@bücher.example"], merge_data={"a@xn--bcher-kva.example": {"n": 1}})
-        assert one.merge_data == {"a@xn--bcher-kva.example": {"n": 1}}
+    @pytest.mark.parametrize(
+        ("to", "key"),
+        [
+            ("a@bücher.example", "a@xn--bcher-kva.example"),
+            ("a@xn--bcher-kva.example", "a@bücher.example"),
+            ("Ana <A@Bücher.example>", "a@bücher.example"),
+            ("a@bücher.example", "A@BÜCHER.example"),
+            ("a@bücher.example", "Ana <a@bücher.example>"),
+            ("a@bücher.example", '"López, Ana" <A@bücher.example>'),
+            ("a@bücher.example", gettext_lazy("a@bücher.example")),
+        ],
+    )
+    @pytest.mark.filterwarnings("error")
+    def test_how_a_recipient_may_be_named(self, to: str, key: Any) -> None:
+        one = mail(to=[to], merge_data={key: {"n": 1}})
+        assert list(one.merge_data.values()) == [{"n": 1}]
+        assert list(one.merge_data) == [one.to[0].addr_spec]
+
+    def test_the_spelling_of_the_message_counts_first(self) -> None:
+        merge_data = {"ANA@example.net": {"n": 1}, "ana@example.net": {"n": 2}}
+        one = mail(to=["ana@example.net"], merge_data=merge_data)
+        assert one.merge_data == {"ana@example.net": {"n": 2}}
+
+    @pytest.mark.parametrize("name", ["merge_data", "merge_metadata", "merge_headers"])
+    @pytest.mark.parametrize("key", ["ann@example.net", "cc@example.net", "Ana", "", 7, "ana@example.net, b@c.de"])
+    def test_a_key_that_is_nobodys(self, name: str, key: Any) -> None:
+        values = {key: {"a": "1"}, "ana@example.net": {"a": "1"}}
+        with pytest.warns(AnymailNotSupportedWarning, match=f"^1 of 2 keys of {name} match no recipient") as warned:
+            mail(cc=["cc@example.net"], **{name: values})
+        assert "example.net" not in str(warned[0].message)
+
+    @pytest.mark.filterwarnings("error")
+    def test_a_default_may_be_for_somebody_else(self) -> None:
+        with_defaults({"merge_data": {"bo@example.org": {"a": 1}}}, merge_data={"ana@example.net": {"a": 1}})
 
 
 class TestHeaders:
@@ -142,7 +217,31 @@ class TestHeaders:
         one = mail(from_email="bounces@example.com", headers={"From": "Shop <shop@example.com>"})
         assert specs(one.from_email) == ["shop@example.com"]
         assert one.envelope_sender is not None
-        assert one.envelope_sender.addr_spec == "bounces@example.com"
+        assert (one.envelope_sender.addr_spec, one.envelope_sender_is_implied) == ("bounces@example.com", True)
+
+    def test_from_does_not_overrule_an_envelope_sender(self) -> None:
+        one = mail(envelope_sender="robot@example.com", headers={"From": "Shop <shop@example.com>"})
+        assert one.envelope_sender is not None
+        assert (one.envelope_sender.addr_spec, one.envelope_sender_is_implied) == ("robot@example.com", False)
+
+    @pytest.mark.parametrize(
+        ("attributes", "where"),
+        [
+            ({"headers": {"from": "shop"}}, "From in extra_headers is not a valid"),
+            ({"headers": {"From": ""}}, "From in extra_headers is empty"),
+            ({"headers": {"Reply-To": "shop"}}, "Reply-To in extra_headers is not a valid"),
+            ({"headers": {"From": "a@example.com"}, "from_email": "x"}, "from_email is not a valid"),
+            ({"headers": {"From": "a@example.com"}, "from_email": "x@y.z, y@y.z"}, "from_email holds several"),
+            ({"from_email": ""}, "from_email is empty"),
+            ({"from_email": " "}, "from_email is not a valid"),
+            ({"from_email": "Shop, Inc. <shop@example.com>"}, "from_email .* needs double quotes"),
+            ({"to": ["Shop, Inc. <shop@example.com>"]}, r"to\[0\] .* needs double quotes"),
+            ({"envelope_sender": "x"}, "envelope_sender is not a valid"),
+        ],
+    )
+    def test_what_is_wrong_is_named(self, attributes: dict[str, Any], where: str) -> None:
+        with pytest.raises(AnymailInvalidAddress, match=f"^{where}"):
+            mail(**attributes)
 
     def test_to_is_kept_apart(self) -> None:
         one = mail(headers={"to": "All of you <all@example.com>"})
@@ -231,6 +330,15 @@ class TestBodies:
     def test_a_further_one_is_an_alternative(self) -> None:
         one = mail(html="<p>", alternatives=[("<p>2", "text/html"), (b"\1", "image/png"), ("other", "text/plain")])
         assert [alternative.mimetype for alternative in one.alternatives] == ["image/png", "text/plain", "text/html"]
+
+    @pytest.mark.parametrize(
+        "mimetype", ["text/calendar\0", "text/x\x1b", "text/html\r\nX-A: 1", "text/html; a=\u2028"]
+    )
+    def test_a_type_is_checked_like_a_header(self, mimetype: str) -> None:
+        with pytest.raises(AnymailInvalidValue, match="The type of an alternative"):
+            mail(alternatives=[("x", mimetype)])
+        with pytest.raises(AnymailInvalidValue, match="content_subtype"):
+            mail(content_subtype=mimetype.partition("/")[2])
 
     def test_another_subtype_is_an_alternative(self) -> None:
         one = mail(content_subtype="markdown")
@@ -323,12 +431,32 @@ class TestAttachments:
         assert f"<{first}>" in made.message().as_string()
 
     @pytest.mark.parametrize(
-        ("content", "mimetype"), [(PNG, "image/png"), (b"GIF89a", "image/gif"), (b"?", "application/octet-stream")]
+        ("content", "name", "subtype", "mimetype"),
+        [
+            (PNG, None, None, "image/png"),
+            (PNG, "photo.jpg", None, "image/png"),
+            (PNG, "logo.txt", None, "image/png"),
+            (b"GIF89a", None, None, "image/gif"),
+            (b"?", "logo.webp", None, "image/webp"),
+            (b"?", None, "jpg", "image/jpg"),
+            ("<svg xmlns='http://www.w3.org/2000/svg'>é</svg>", None, None, "image/svg+xml"),
+            (bytearray(PNG), None, None, "image/png"),
+        ],
     )
-    def test_inline_images_without_a_name(self, content: bytes, mimetype: str) -> None:
+    def test_the_type_of_an_inline_image(self, content: Any, name: Any, subtype: Any, mimetype: str) -> None:
         made = message()
-        attach_inline_image(made, content)
-        assert outgoing_mail(made).attachments[0].mimetype == mimetype
+        attach_inline_image(made, content, name, subtype)
+        [image] = outgoing_mail(made).attachments
+        assert image.mimetype == mimetype
+        assert image.content == (content.encode() if isinstance(content, str) else bytes(content))
+        assert made.message().as_bytes()
+
+    @pytest.mark.parametrize(("content", "name"), [(b"?", None), (b"?", "logo.txt"), ("text", None), (b"", "")])
+    def test_what_is_no_image(self, content: Any, name: Any) -> None:
+        made = message()
+        with pytest.raises(TypeError, match="subtype"):
+            attach_inline_image(made, content, name)
+        assert made.attachments == []
 
 
 class TestSendAt:
@@ -340,19 +468,38 @@ class TestSendAt:
         "int": (1_800_000_000, dt.datetime(2027, 1, 15, 8, 0, tzinfo=UTC)),
         "float": (1_800_000_000.5, dt.datetime(2027, 1, 15, 8, 0, 0, 500_000, tzinfo=UTC)),
         "ISO 8601": ("2026-03-04T05:06:00Z", dt.datetime(2026, 3, 4, 5, 6, tzinfo=UTC)),
+        "ISO 8601 with an offset": ("2026-03-04 05:06+02:00", dt.datetime(2026, 3, 4, 3, 6, tzinfo=UTC)),
     }
 
     @pytest.mark.parametrize(("value", "expected"), TIMES.values(), ids=TIMES.keys())
     def test_read(self, value: Any, expected: dt.datetime) -> None:
         assert mail(send_at=value).send_at == expected
 
-    @pytest.mark.parametrize("value", ["soon", object(), 1e30, float("nan"), True])
+    @pytest.mark.parametrize("value", ["2026-03-04T05:06:00", "2026-03-04", "20260304T0506"])
+    def test_text_needs_its_time_zone(self, value: str) -> None:
+        with pytest.raises(AnymailSerializationError, match=r"send_at: '.*' does not say in which time zone"):
+            mail(send_at=value)
+
+    @pytest.mark.parametrize("value", ["in 2 hours", "tomorrow 9am", "1800000000"])
+    def test_an_esps_own_words_are_its_own(self, value: str) -> None:
+        with pytest.raises(AnymailSerializationError, match="esp_extra"):
+            mail(send_at=value)
+
+    @pytest.mark.parametrize("value", [object(), 1e30, float("nan"), True])
     def test_refused(self, value: Any) -> None:
         with pytest.raises(AnymailSerializationError, match="send_at"):
             mail(send_at=value)
 
 
 class TestTypes:
+    @pytest.mark.parametrize("name", ["track_opens", "track_clicks"])
+    def test_a_switch_is_a_bool(self, name: str) -> None:
+        for value in ("False", "no", 0, 1, [], gettext_lazy("False")):
+            with pytest.raises(AnymailSerializationError, match=f"{name} is of type"):
+                mail(**{name: value})
+        for good in (True, False, None):
+            assert getattr(mail(**{name: good}), name) is good
+
     @pytest.mark.parametrize("name", ["to", "cc", "bcc", "reply_to", "tags"])
     def test_a_bare_string_is_no_list(self, name: str) -> None:
         with pytest.raises(TypeError, match=name):
@@ -364,7 +511,7 @@ class TestTypes:
             mail(**{name: ["x"]})
 
     def test_merge_data_needs_a_dict_for_each_recipient(self) -> None:
-        with pytest.raises(AnymailSerializationError, match=r"merge_data\['ana@example.net'\]"):
+        with pytest.raises(AnymailSerializationError, match="merge_data has a value of type str"):
             mail(merge_data={"ana@example.net": "Ana"})
 
     def test_lazy_strings_are_made_real(self) -> None:
@@ -406,8 +553,93 @@ def test_a_message_survives_deepcopy_and_pickle() -> None:
 def test_anymail_message_takes_attributes_as_keywords() -> None:
     made = AnymailMessage(subject="Hi", to=["a@example.com"], merge_data={}, template_id=7, track_opens=False)
     assert (made.subject, made.merge_data, made.template_id, made.track_opens) == ("Hi", {}, 7, False)
-    assert not hasattr(made, "metadata")
     assert made.anymail_status.status is None
+
+
+class TestNeverSet:
+    """An attribute that was never set can be read, and the send default stays in force."""
+
+    EMPTY: dict[str, Any] = {
+        "envelope_sender": None, "metadata": {}, "merge_metadata": {}, "merge_headers": {}, "tags": [],
+        "track_opens": None, "track_clicks": None, "send_at": None, "template_id": None, "merge_data": {},
+        "merge_global_data": {}, "esp_extra": {},
+    }  # fmt: skip
+    DEFAULTS: dict[str, Any] = {
+        "tags": ["d"], "metadata": {"d": 1}, "track_opens": True, "template_id": "d", "esp_extra": {"d": 1},
+        "merge_data": {"ana@example.net": {"d": 1}},
+    }  # fmt: skip
+
+    def test_it_reads_as_nothing(self) -> None:
+        made = AnymailMessage("Hi", to=["ana@example.net"])
+        assert {name: getattr(made, name) for name in self.EMPTY} == self.EMPTY
+        one = outgoing_mail(made)
+        assert (one.batch, one.tags, one.metadata) == (False, (), {})
+
+    def test_reading_it_leaves_the_default(self) -> None:
+        made = AnymailMessage("Hi", to=["ana@example.net"])
+        for name in self.EMPTY:
+            getattr(made, name)
+        one = outgoing_mail(made, defaults=self.DEFAULTS)
+        assert (one.tags, one.metadata, one.track_opens, one.template_id) == (("d",), {"d": 1}, True, "d")
+        assert (one.merge_data, one.esp_extra) == ({"ana@example.net": {"d": 1}}, {"d": 1})
+
+    def test_filling_what_was_read_sets_it(self) -> None:
+        made = AnymailMessage("Hi", to=["ana@example.net"])
+        assert made.tags is not None
+        assert made.metadata is not None
+        assert made.merge_data is not None
+        made.tags.append("m")
+        made.metadata["m"] = 2
+        made.merge_data["ana@example.net"] = {"m": 2}
+        for again in (made, copy.deepcopy(made), pickle.loads(pickle.dumps(made))):
+            one = outgoing_mail(again, defaults=self.DEFAULTS)
+            assert (one.tags, one.metadata) == (("d", "m"), {"d": 1, "m": 2})
+            assert (one.batch, one.merge_data) == (True, {"ana@example.net": {"d": 1, "m": 2}})
+
+    @pytest.mark.parametrize("name", EMPTY)
+    def test_what_is_set_counts(self, name: str) -> None:
+        made = AnymailMessage("Hi", to=["ana@example.net"])
+        getattr(made, name)
+        setattr(made, name, None)
+        assert getattr(made, name) is None
+        one = outgoing_mail(made, defaults=self.DEFAULTS)
+        assert not getattr(one, name)
+
+    def test_one_message_is_not_another(self) -> None:
+        one, other = AnymailMessage(), AnymailMessage()
+        assert one.tags is not None
+        one.tags.append("x")
+        assert other.tags == []
+
+    def test_an_attribute_of_a_class_counts(self) -> None:
+        class Newsletter(AnymailMessage):
+            tags = ["newsletter"]
+            track_opens = False
+
+        one = outgoing_mail(Newsletter("Hi", to=["ana@example.net"]), defaults=self.DEFAULTS)
+        assert (one.tags, one.track_opens) == (("d", "newsletter"), False)
+
+    def test_a_plain_message_has_none(self) -> None:
+        assert not hasattr(EmailMessage(), "tags")
+
+
+def test_the_status_of_any_message() -> None:
+    assert status_of(EmailMessage()) is None
+    made = AnymailMessage()
+    assert status_of(made) is made.anymail_status
+
+
+def test_a_class_of_the_projects_may_take_keywords_of_its_own() -> None:
+    class Templated(EmailMessage):
+        def __init__(self, *args: Any, template_name: str, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            self.template_name = template_name
+
+    class Mine(AnymailMessageMixin, Templated):
+        pass
+
+    made = Mine("Hi", template_name="a.html", tags=["t"])
+    assert (made.template_name, made.tags, made.metadata) == ("a.html", ["t"], {})
 
 
 json_values = st.recursive(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from anymail.backends.base import AnymailBackend
+from anymail.backends.keywords import SendKeywords
 from anymail.backends.test import TestESP
 from anymail.mail.addresses import format_addresses
 from anymail.mail.message import OutgoingMail
@@ -50,3 +51,9 @@ class EmailBackend(AnymailBackend):
     """Prints messages on standard output."""
 
     esp = ConsoleESP
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self, fail_silently: bool = False, *, alias: str | None = None, **options: Unpack[SendKeywords]
+        ) -> None: ...

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from django.core import mail as django_mail
 from django.core.mail import EmailMessage
 
 from anymail.backends.base import AnymailBackend
+from anymail.backends.keywords import SendKeywords
 from anymail.conf import SendOptions
 from anymail.delivery.report import SendReport
 from anymail.esps.kit.sending import ESP
@@ -54,6 +55,12 @@ class EmailBackend(AnymailBackend):
     """Behaves as an ESP's backend, signals, statuses and errors included; the messages go to ``mail.outbox``."""
 
     esp = TestESP
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self, fail_silently: bool = False, *, alias: str | None = None, **options: Unpack[SendKeywords]
+        ) -> None: ...
 
     def send_messages(self, email_messages: Iterable[EmailMessage]) -> int:
         return super().send_messages(list(email_messages))  # a report does not keep what a generator made
