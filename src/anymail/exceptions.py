@@ -214,6 +214,9 @@ class AnymailWebhookValidationFailure(AnymailError, SuspiciousOperation):
 class AnymailConfigurationError(ImproperlyConfigured):
     """A setting is missing or wrong."""
 
+    #: Whether a setting that is needed is not there at all.
+    missing: bool = False
+
 
 class AnymailInvalidMailer(AnymailConfigurationError, _DjangoInvalidMailer):
     """A setting is missing or wrong in ``MAILERS[alias]``."""
@@ -241,7 +244,7 @@ class AnymailWarning(Warning):
 
 
 class AnymailInsecureWebhookWarning(AnymailWarning):
-    """A webhook that anyone could call: neither WEBHOOK_SECRET nor a signature key is set."""
+    """A webhook that anyone can call, as WEBHOOK_ALLOW_UNVERIFIED asks for."""
 
 
 class AnymailNotSupportedWarning(AnymailWarning):

@@ -13,6 +13,7 @@ from typing import Any
 
 from django.http import HttpRequest, QueryDict
 
+from anymail.esps.kit.forms import form_of
 from anymail.esps.kit.values import number_of
 from anymail.esps.kit.webhook import Events, posix_time
 from anymail.esps.mailgun.sending import basic_auth
@@ -32,12 +33,12 @@ _MAX_STORED = 64 * 1024 * 1024
 class MailgunInbound(MailgunWebhook):
     """Reads what a route forwards: the raw message, or its parsed fields. What it stores is fetched."""
 
-    fetches = True
+    receives_mail = True
 
     def items(self, request: HttpRequest) -> Sequence[Any]:
         return [request]
 
-    def events(self, item: HttpRequest) -> Flow[Events]:
+    def read(self, item: HttpRequest) -> Flow[Events]:
         fields = item.POST
         if is_json(item) or ("event" in fields and "sender" not in fields):
             raise AnymailConfigurationError(
@@ -85,11 +86,8 @@ class MailgunInbound(MailgunWebhook):
 
 
 def _from_raw(request: HttpRequest) -> AnymailInboundMessage:
-    if request.content_type == "multipart/form-data":
-        return AnymailInboundMessage.parse_raw_mime(request.POST["body-mime"])
-    # Django reads forms as UTF-8, and a message may hold anything.
-    source = QueryDict(request.body, encoding="latin-1")["body-mime"]
-    return AnymailInboundMessage.parse_raw_mime_bytes(source.encode("latin-1"))
+    # As bytes: a message may hold anything.
+    return AnymailInboundMessage.parse_raw_mime_bytes(form_of(request).get("body-mime") or b"")
 
 
 def _from_fields(request: HttpRequest) -> AnymailInboundMessage:
