@@ -328,9 +328,9 @@ def _load(
             raise _error(f"SEND_DEFAULTS is wrong: {error}.", alias) from error
         if value is _NOWHERE:
             if field.default is _MISSING and field.default_factory is _MISSING:
-                error = _error(_missing_text(field, prefixes), alias)
-                error.missing = True
-                raise error
+                needed = _error(_missing_text(field, prefixes), alias)
+                needed.missing = True
+                raise needed
             continue
         convert = field.metadata["convert"]
         if convert is not None:

@@ -24,7 +24,7 @@ from django.utils.functional import classproperty
 from django.views import View
 from django.views.decorators.csrf import csrf_exempt
 
-from anymail.conf import Secret, SendOptions, load, max_age
+from anymail.conf import Secret, SendOptions, WebhookOptions, load, max_age
 from anymail.delivery.calls import Caller
 from anymail.delivery.transport import transport_for
 from anymail.esps.kit.webhook import (
@@ -117,8 +117,12 @@ class AnymailWebhookView(View):
     def webhook(self) -> Webhook[Any]:
         """The webhook with its options. Raises AnymailConfigurationError."""
         cls = self.webhook_class
+        return cls(load(cls.Options, cls.prefixes or (cls.slug.upper(),), self._own()))
+
+    def _own(self) -> dict[str, Any]:
+        """The options that the class or ``as_view`` was given."""
         own = {name: value for name in self._option_names if (value := getattr(self, name)) is not _UNSET}
-        return cls(load(cls.Options, cls.prefixes or (cls.slug.upper(),), {**own, **self._given}))
+        return {**own, **self._given}
 
     def head(self, request: HttpRequest) -> HttpResponse:
         """ESPs probe a URL before they use it."""
@@ -126,10 +130,7 @@ class AnymailWebhookView(View):
 
     def post(self, request: HttpRequest) -> HttpResponse:
         try:
-            webhook = self._configured()
-        except NotConfigured as error:
-            return self._not_found(request, error)
-        try:
+            webhook = self._configured(request)
             if webhook.awaits_challenge and webhook.options.webhook_secret and not header(request, "Authorization"):
                 challenge = _plain(401, "Unauthorized.")
                 challenge["WWW-Authenticate"] = 'Basic realm="Anymail webhooks"'
@@ -140,28 +141,32 @@ class AnymailWebhookView(View):
             failures = self._handle(webhook, request)
         except NotConfigured as error:
             return self._not_found(request, error)
+        except AnymailConfigurationError as error:
+            failures = [Failure(error, f"{self._an_esp()} webhook is set up wrong.")]
         except _InHand:
             self._log(logging.INFO, request, "is in hand already, and is to come again if that fails")
-            return _plain(webhook.retry_status, "Try again later.")
+            return self._again()
         except BodyLost as error:
             self._log(logging.ERROR, request, f"cannot be read: {error}")
-            return _plain(webhook.retry_status, "Try again later.")
+            return self._again()
         except BodyTooLarge:
             setting = "INBOUND_MAX_SIZE" if webhook.receives_mail else "DATA_UPLOAD_MAX_MEMORY_SIZE"
             self._log(logging.ERROR, request, f"is larger than {setting}: raise that setting, or what it holds is lost")
-            return _plain(webhook.too_large_status or webhook.retry_status, "Too large.")
+            return _plain(webhook.too_large_status, "Too large.")
         except AnymailWebhookValidationFailure as error:
             self._log(logging.WARNING, request, f"was refused: {error}")
             return _plain(400, "Bad request.")
         except (SuspiciousOperation, MultiPartParserError, RawPostDataException) as error:
             self._log(logging.WARNING, request, f"cannot be read: {type(error).__name__}")
             return _plain(400, "Bad request.")
-        return self._response(webhook, request, failures) if failures else HttpResponse()
+        return self._failed(request, failures[0]) if failures else HttpResponse()
 
-    def _response(self, webhook: Webhook[Any], request: HttpRequest, failures: list[Failure]) -> HttpResponse:
+    def _again(self) -> HttpResponse:
+        return _plain(self.webhook_class.retry_status, "Try again later.")
+
+    def _failed(self, request: HttpRequest, first: Failure) -> HttpResponse:
         """What is answered where something failed: the status on which this ESP sends again."""
-        first = failures[0]
-        if webhook.retry_status == 500 and not isinstance(first.error, _NO_RETRY):
+        if self.webhook_class.retry_status == 500 and not isinstance(first.error, _NO_RETRY):
             raise first.error
         try:
             raise first.error
@@ -169,7 +174,7 @@ class AnymailWebhookView(View):
             # What reports errors reads the one that is being handled.
             logger.exception("%s", first.what)
             got_request_exception.send(type(self), request=request)
-        return _plain(webhook.retry_status, "Try again later.")
+        return self._again()
 
     def _not_found(self, request: HttpRequest, error: NotConfigured) -> HttpResponse:
         if _rarely((type(self), request.path)):
@@ -184,28 +189,36 @@ class AnymailWebhookView(View):
     def _an_esp(cls) -> str:
         return f"{'An' if cls.esp_name[0] in 'AEIO' else 'A'} {cls.esp_name}"
 
-    def _configured(self) -> Webhook[Any]:
-        """The webhook, if it is one that is to be answered. Raises NotConfigured, AnymailConfigurationError."""
-        wrong = ""
+    def _configured(self, request: HttpRequest) -> Webhook[Any]:
+        """The webhook, if it is one that is to be answered. Raises NotConfigured, AnymailConfigurationError.
+
+        Where a needed setting is missing, only a caller who knows WEBHOOK_SECRET sees an error of ours; of what is
+        wrong it is told anew, since the frames in which settings were read are no business of error reporting.
+        """
+        wrong, missing = "", False
         try:
             webhook = self._kept_webhook()
         except AnymailConfigurationError as error:
-            if error.missing:
-                raise NotConfigured(str(error)) from None
-            wrong = str(error)
+            wrong, missing = str(error), error.missing
+        if missing and not self._knows_secret(request):
+            raise NotConfigured(wrong)
         if wrong:
-            # Raised anew, for the frames in which settings were read hold more of them than whoever reports errors
-            # should have.
             raise AnymailConfigurationError(wrong)
         options = webhook.options
         if not (options.webhook_secret or webhook.signature_configured):
             allowed = options.webhook_allow_unverified
             if allowed is not True and webhook.slug not in (allowed or ()):
                 raise NotConfigured(
-                    f"Set WEBHOOK_SECRET and put it into the URL that is set at {webhook.name}, or set the key with which "
-                    "it signs, or name it in WEBHOOK_ALLOW_UNVERIFIED to take calls from anyone."
+                    f"Set WEBHOOK_SECRET and put it into the URL that is set at {webhook.name}, or set the key with "
+                    "which it signs, or name it in WEBHOOK_ALLOW_UNVERIFIED to take calls from anyone."
                 )
         return webhook
+
+    def _knows_secret(self, request: HttpRequest) -> bool:
+        given, cls = basic_auth(request), self.webhook_class
+        own = {name: value for name, value in self._own().items() if name in ("webhook_secret", "basic_auth")}
+        secrets = load(WebhookOptions, cls.prefixes or (cls.slug.upper(),), own).webhook_secret
+        return given is not None and any_secret(secrets, lambda secret: constant_time_equal(given, secret))
 
     def _kept_webhook(self) -> Webhook[Any]:
         """``webhook``, made again only where settings changed."""
@@ -239,6 +252,11 @@ class AnymailWebhookView(View):
         """Send every event of a call as a signal; return what failed. Raises _InHand."""
         try:
             token = webhook.verify(request)
+        except NotConfigured as error:
+            if webhook.options.webhook_secret:
+                # The caller is known.
+                raise AnymailConfigurationError(str(error)) from None
+            raise
         except AnymailAPIError as error:
             error.sending = False
             return [Failure(error, f"{self._an_esp()} webhook call cannot be verified yet.")]

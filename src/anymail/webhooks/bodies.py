@@ -31,8 +31,8 @@ def read_body(request: HttpRequest, limit: int | None) -> None:
     body that is not the form that its content type says.
     """
     if not hasattr(request, "_body"):
-        request._body = _read(request, limit)  # type: ignore[attr-defined]
-        request._stream = BytesIO(request._body)  # type: ignore[attr-defined]
+        request._body = _read(request, limit)
+        request._stream = BytesIO(request._body)
     if request.content_type not in (MULTIPART, URLENCODED):
         return
     try:

@@ -7,6 +7,7 @@ charset, takes a form that was cut off for whole, and drops files whose names ar
 from __future__ import annotations
 
 import binascii
+import re
 from base64 import b64decode
 from collections.abc import Iterator
 from io import BytesIO
@@ -80,8 +81,15 @@ class Form:
 
 
 def part_as_file(part: Part) -> InMemoryUploadedFile:
+    """A part as Django has uploaded files; where its name is none that a file can have, it has no name."""
+    name = "".join(filter(str.isprintable, re.split(r"[/\\]", part.filename or "")[-1]))
     return InMemoryUploadedFile(
-        BytesIO(part.content), part.name, part.filename or None, part.content_type, len(part.content), part.charset
+        BytesIO(part.content),
+        part.name,
+        None if name in ("", ".", "..") else name,
+        part.content_type,
+        len(part.content),
+        part.charset,
     )
 
 
@@ -101,9 +109,7 @@ def _parts(request: HttpRequest) -> Iterator[Part]:
     if request.content_type == URLENCODED:
         # Latin-1 maps bytes to characters one by one.
         try:
-            pairs = parse_qsl(
-                request.body.decode("latin-1"), True, encoding="latin-1", max_num_fields=_MOST_PARTS
-            )
+            pairs = parse_qsl(request.body.decode("latin-1"), True, encoding="latin-1", max_num_fields=_MOST_PARTS)
         except ValueError:
             raise AnymailWebhookValidationFailure("its form has too many fields.") from None
         for name, value in pairs:

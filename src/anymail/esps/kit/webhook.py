@@ -58,8 +58,6 @@ class Webhook(ResponseReader, Generic[OptionsT]):
     default_max_age: ClassVar[float | None] = 300
     #: The status on which this ESP sends again: what a receiver failed on, what came cut off, what is in hand.
     retry_status: ClassVar[int] = 500
-    #: The answer to a call that is larger than the limit: one on which the ESP keeps what it has. None: the above.
-    too_large_status: ClassVar[int | None] = None
     #: Whether calls may hold received mail, so that they may be as large as INBOUND_MAX_SIZE.
     receives_mail: ClassVar[bool] = False
     #: Whether the ESP sends its basic auth credentials only when asked for them with a 401.
@@ -73,6 +71,13 @@ class Webhook(ResponseReader, Generic[OptionsT]):
     def signature_configured(self) -> bool:
         """Whether calls are verified by a signature."""
         return False
+
+    @property
+    def too_large_status(self) -> int:
+        """The answer to a call that is larger than the limit: for received mail, one on which the ESP keeps it."""
+        if not self.receives_mail:
+            return 413
+        return 503 if self.retry_status == 500 else self.retry_status
 
     def verify(self, request: HttpRequest) -> str | None:
         """Check the signature, if one is configured.

@@ -14,7 +14,7 @@ from typing import Any
 from django.http import HttpRequest
 
 from anymail.conf import Secret, WebhookOptions, secrets
-from anymail.esps.kit.forms import Form, form_of
+from anymail.esps.kit.forms import MULTIPART, Form, form_of
 from anymail.esps.kit.values import json_object_of, list_of, number_of, string_of
 from anymail.esps.kit.webhook import Events, Webhook, json_body
 from anymail.esps.sendgrid.tracking import signed_timestamp
@@ -59,7 +59,7 @@ class SendGridInbound(Webhook[SendGridInboundOptions]):
                     "SendGrid's event webhook calls Anymail's SendGrid inbound URL: set it to the URL "
                     "sendgrid/tracking/."
                 )
-        if not form_of(request).parts:
+        if request.content_type != MULTIPART or not form_of(request).parts:
             raise AnymailWebhookValidationFailure("The body is not a form as Inbound Parse posts it.")
         return [request]
 
