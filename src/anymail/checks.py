@@ -120,7 +120,10 @@ def _webhook_messages(callback: Any, route: str, in_use: set[str]) -> Iterator[C
 
 def _is_ours(callback: Any) -> bool:
     """Whether a view is one of anymail.urls."""
-    patterns = import_module(f"anymail.webhooks.{callback.view_class.webhook_class.slug}").urlpatterns
+    slug = callback.view_class.webhook_class.slug
+    if slug not in REGISTRY:
+        return False
+    patterns = import_module(f"anymail.webhooks.{slug}").urlpatterns
     return any(pattern.callback is callback for pattern in patterns)
 
 

@@ -124,6 +124,7 @@ class SendGridTracking(Webhook[SendGridTrackingOptions]):
     def events(self, item: dict[str, Any]) -> Events:
         text = {key: value for key, value in item.items() if isinstance(value, str) and value}
         event = text.get("event", "")
+        own = _own_fields(item, event)
         yield AnymailTrackingEvent(
             event_type=EVENTS.get(event, EventType.UNKNOWN),
             reject_reason=_reject_reason(event, text),
@@ -131,7 +132,7 @@ class SendGridTracking(Webhook[SendGridTrackingOptions]):
             timestamp=posix_time(item.get("timestamp")),
             event_id=text.get("sg_event_id"),
             recipient=text.get("email"),
-            metadata={key: value for key, value in item.items() if key not in _own_fields(item, event)},
+            metadata={key: value for key, value in item.items() if key not in own},
             tags=_tags(item.get("category")),
             description=text.get(DESCRIPTIONS.get(event, "")),
             mta_response=None if event == "dropped" else text.get("response") or text.get("reason"),
