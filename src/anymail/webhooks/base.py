@@ -71,6 +71,13 @@ class _Undo(Exception):
     """Takes back what receivers wrote of an event that one of them failed on."""
 
 
+class _EveryDatabase(set[str]):
+    """The aliases of all databases, whichever those are."""
+
+    def __contains__(self, alias: object) -> bool:
+        return True
+
+
 class _InHand(Exception):
     """An equal call is being handled elsewhere. It may yet fail: this one is to come again."""
 
@@ -105,8 +112,8 @@ class AnymailWebhookView(View):
     def as_view(cls, **initkwargs: Any) -> Callable[..., HttpResponseBase]:
         """The view. Each event has a transaction of its own: one around the call would undo what was handled."""
         view = super().as_view(**initkwargs)
-        for alias in connections:
-            view = transaction.non_atomic_requests(using=alias)(view)
+        # What transaction.non_atomic_requests() sets, database by database; some are there only later.
+        vars(view)["_non_atomic_requests"] = _EveryDatabase()
         return view
 
     @classproperty
