@@ -69,7 +69,8 @@ class Outcome:
     def __str__(self) -> str:
         return (
             f"{self.events} events in {self.seconds:.0f} s: {len(self.lost)} lost, {len(self.twice)} handled twice, "
-            f"{len(self.repeated)} of unsigned calls without an answer; {self.killed} processes killed; answers {dict(self.answers)}"
+            f"{len(self.repeated)} of unsigned calls without an answer; {self.killed} processes killed; "
+            f"answers {dict(self.answers)}"
         )
 
 
@@ -132,7 +133,8 @@ def serve(storm: Storm) -> None:
         finally:
             request_finished.send(sender=None)
         with answering:
-            print(f"{call['id']} {status}", flush=True)
+            sys.stdout.write(f"{call['id']} {status}\n")
+            sys.stdout.flush()
 
     with ThreadPoolExecutor(storm.threads) as pool:
         for line in sys.stdin:

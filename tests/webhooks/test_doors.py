@@ -75,7 +75,7 @@ def test_the_project_may_say_otherwise(client: Client, events: list[Any], allowe
     with override_settings(ANYMAIL={"WEBHOOK_ALLOW_UNVERIFIED": allowed}):
         with pytest.warns(AnymailInsecureWebhookWarning, match="Postmark"):
             assert without_keys(KINDS["postmark tracking"]).post(client).status_code == 200
-        status = without_keys(KINDS["mailjet tracking"]).post(client).status_code
+            status = without_keys(KINDS["mailjet tracking"]).post(client).status_code
         assert status == (200 if allowed is True else 404)
         # A key that is needed is needed.
         assert without_keys(KINDS["mailgun tracking"]).post(client).status_code == 404

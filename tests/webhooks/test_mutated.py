@@ -20,9 +20,10 @@ from webhooks.calls import Kind, kinds, settings_of
 KINDS = kinds()
 MUTATIONS = int(os.environ.get("ANYMAIL_MUTATIONS", "25"))
 VALUES: list[Any] = [
-    None, True, False, 0, -1, 7, 1.5, 1e308, 10**30, "", "x", " ", "\0", "\ud800", "\r\nX: y", "é", "=?utf-8?q?=0A?=", "a@b",
-    "<", "../..", "%s", "A" * 5000, "2026-13-45", "9" * 400, [], {}, [[]], [None], [{}], {"": None}, {"a": {"b": [1]}}, "[1]",
-    '{"a":', "text/plain; charset=klingon", "=== not base64", "Infinity",
+    None, True, False, 0, -1, 7, 1.5, 1e308, 10**30, "", "x", " ", "\0", "\ud800", "\r\nX: y", "é", "=?utf-8?q?=0A?=",
+    "a@b", "<", "../..", "%s", "A" * 5000, "2026-13-45", "9" * 400,
+    [], {}, [[]], [None], [{}], {"": None}, {"a": {"b": [1]}},
+    "[1]", '{"a":', "text/plain; charset=klingon", "=== not base64", "Infinity",
 ]  # fmt: skip
 
 

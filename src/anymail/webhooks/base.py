@@ -149,7 +149,7 @@ class AnymailWebhookView(View):
         except NotConfigured as error:
             return self._not_found(request, error)
         except AnymailConfigurationError as error:
-            failures = [Failure(error, f"{self._an_esp()} webhook is set up wrong.")]
+            failures = [Failure(error, f"The webhooks of {self.esp_name} are set up wrong.")]
         except _InHand:
             self._log(logging.INFO, request, "is in hand already, and is to come again if that fails")
             return self._again()
@@ -190,11 +190,12 @@ class AnymailWebhookView(View):
         return _plain(404, "Not found.")
 
     def _log(self, level: int, request: HttpRequest, what: str) -> None:
-        logger.log(level, "%s webhook call to %s %s.", self._an_esp(), request.path, what.removesuffix("."))
+        what = f"{self._an_esp()} webhook call to {request.path} {what.removesuffix('.')}."
+        logger.log(level, "%s", what[0].upper() + what[1:])
 
     @classmethod
     def _an_esp(cls) -> str:
-        return f"{'An' if cls.esp_name[0] in 'AEIO' else 'A'} {cls.esp_name}"
+        return f"{'an' if cls.esp_name[0] in 'AEIO' else 'a'} {cls.esp_name}"
 
     def _configured(self, request: HttpRequest) -> Webhook[Any]:
         """The webhook, if it is one that is to be answered. Raises NotConfigured, AnymailConfigurationError.
@@ -266,7 +267,7 @@ class AnymailWebhookView(View):
             raise
         except AnymailAPIError as error:
             error.sending = False
-            return [Failure(error, f"{self._an_esp()} webhook call cannot be verified yet.")]
+            return [Failure(error, f"It cannot be verified yet that {self._an_esp()} webhook call is authentic.")]
         store = replay_store(webhook.options.webhook_cache)
         call = identity(request, webhook.call_id(request))
         keep = int(max(_MEMORY_SECONDS, 2 * (max_age(webhook.options, webhook.default_max_age) or 0)))
@@ -330,7 +331,7 @@ class AnymailWebhookView(View):
                 what = f"What {self._an_esp()} webhook call tells of cannot be fetched from {webhook.name}'s API yet."
                 failures.append(Failure(error, what))
             except (AnymailError, AnymailConfigurationError) as error:
-                failures.append(Failure(error, f"{self._an_esp()} webhook call cannot be handled yet."))
+                failures.append(Failure(error, f"An event in {self._an_esp()} webhook call cannot be handled yet."))
             except Exception as error:
                 logger.error("An event in %s webhook call cannot be read.", self._an_esp(), exc_info=error)
                 unreadable.append(error)
