@@ -267,7 +267,7 @@ class WebhookOptions(Options):
         common=True,
     )
     inbound_max_size: int = option(
-        "The most bytes of a call with received mail. `DATA_UPLOAD_MAX_MEMORY_SIZE` does not limit these.",
+        "The most bytes of a call with received mail, which `DATA_UPLOAD_MAX_MEMORY_SIZE` does not limit.",
         default=64 * 1024 * 1024,
         convert=whole_number(1),
         common=True,
