@@ -3,10 +3,14 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: test demo benchmark lint docs clean
+.PHONY: test test-services demo benchmark lint docs clean
 
 test: $(VENV)/.ready
 	$(BIN)/python -m pytest
+
+# With PostgreSQL and Redis, at PGHOST and REDIS_URL or where they usually are. One that is absent is a failure.
+test-services: $(VENV)/.ready
+	ANYMAIL_TEST_SERVICES=1 $(BIN)/python -m pytest -m service
 
 demo: $(VENV)/.ready
 	$(BIN)/python -m example.demo

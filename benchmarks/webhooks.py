@@ -33,7 +33,7 @@ Make = Callable[[], Request]
 
 _URL = "http://sandbox/"
 _BASIC_AUTH = "hook:benchmark"
-_BATCH = 100
+_BATCH = 1000
 
 
 def webhooks(size: Size) -> Iterator[Row]:

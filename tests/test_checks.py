@@ -9,8 +9,10 @@ import pytest
 from django.core.management import call_command
 from django.core.management.base import SystemCheckError
 from django.test import override_settings
+from django.urls import include, path
 
 from anymail import checks
+from anymail.webhooks.mailjet import MailjetTrackingWebhookView
 
 PATH = "anymail.backends.postmark.EmailBackend"
 TOKEN = {"POSTMARK_SERVER_TOKEN": "t"}
@@ -63,7 +65,7 @@ def test_a_project_is_not_deployed_without_its_keys() -> None:
 def test_webhooks_without_a_key_that_they_need() -> None:
     path = "anymail.backends.unisender_go.EmailBackend"
     identifiers = {one for one, _ in found(checks.check_webhooks, **in_use(path), ANYMAIL={})}
-    assert identifiers == {"anymail.W007"}
+    assert identifiers == {"anymail.W002"}
 
 
 @pytest.mark.skipif(django.VERSION < (6, 1), reason="MAILERS came with Django 6.1")
@@ -121,15 +123,66 @@ def test_anymail_must_be_a_dict() -> None:
     assert [one for one, _ in found(checks.check_settings, ANYMAIL=["x"])] == ["anymail.E002"]
 
 
-def test_unprotected_webhooks() -> None:
-    assert {one for one, _ in found(checks.check_webhooks, **in_use(PATH), ANYMAIL=TOKEN)} == {"anymail.W002"}
-    assert found(checks.check_webhooks, **in_use("django.core.mail.backends.smtp.EmailBackend"), ANYMAIL={}) == []
-    assert found(checks.check_webhooks, **in_use(PATH), ANYMAIL=TOKEN, ROOT_URLCONF="anymail.sandbox.urls") == []
+class TestWebhooks:
+    def test_that_nothing_verifies(self) -> None:
+        identifiers = found(checks.check_webhooks, **in_use(PATH), ANYMAIL=TOKEN)
+        assert {one for one, _ in identifiers} == {"anymail.W002"}
+        assert all("answered 404" in text and "postmark" in text for _, text in identifiers)
 
+    def test_of_esps_that_are_not_in_use_are_closed_and_nothing_to_tell(self) -> None:
+        assert found(checks.check_webhooks, **in_use("django.core.mail.backends.smtp.EmailBackend"), ANYMAIL={}) == []
 
-def test_an_empty_webhook_secret() -> None:
-    anymail = {**TOKEN, "WEBHOOK_SECRET": ""}
-    assert {one for one, _ in found(checks.check_webhooks, **in_use(PATH), ANYMAIL=anymail)} == {"anymail.E003"}
+    def test_where_none_are_routed(self) -> None:
+        assert found(checks.check_webhooks, **in_use(PATH), ANYMAIL=TOKEN, ROOT_URLCONF="anymail.sandbox.urls") == []
+
+    def test_that_anyone_can_call(self) -> None:
+        """Also of ESPs that the project does not send through."""
+        anymail = {"WEBHOOK_ALLOW_UNVERIFIED": ["mailjet"]}
+        texts = [text for _, text in found(checks.check_webhooks, ANYMAIL=anymail)]
+        assert [text.partition(".")[0] for text in texts] == [
+            "Anyone can call the webhook at anymail/mailjet/tracking/",
+            "Anyone can call the webhook at anymail/mailjet/inbound/",
+        ]
+
+    @pytest.mark.parametrize("backend", [PATH, "django.core.mail.backends.smtp.EmailBackend"])
+    def test_an_empty_secret(self, backend: str) -> None:
+        anymail = {**TOKEN, "WEBHOOK_SECRET": ""}
+        assert {one for one, _ in found(checks.check_webhooks, **in_use(backend), ANYMAIL=anymail)} == {"anymail.E003"}
+
+    def test_a_missing_key_of_an_esp_in_use(self) -> None:
+        settings = {**in_use("anymail.backends.postal.EmailBackend"), "ANYMAIL": {"WEBHOOK_SECRET": "a:b"}}
+        texts = found(checks.check_webhooks, **settings)
+        assert {one for one, _ in texts} == {"anymail.W002"}
+        assert all("POSTAL_WEBHOOK_KEY" in text for _, text in texts)
+
+    @pytest.mark.parametrize("route", ["own", "in/a/tree"])
+    def test_of_the_projects_own_urls(self, route: str) -> None:
+        view = MailjetTrackingWebhookView.as_view()
+        parts = route.split("/")
+        pattern = path(f"{parts[-1]}/", view)
+        for part in reversed(parts[:-1]):
+            pattern = path(f"{part}/", include(([pattern], "x")))
+        [(identifier, text)] = found(checks.check_webhooks, ANYMAIL={}, ROOT_URLCONF=(pattern,))
+        assert (identifier, f"{route}/" in text) == ("anymail.W002", True)
+        assert found(checks.check_webhooks, ANYMAIL={"WEBHOOK_SECRET": "a:b"}, ROOT_URLCONF=(pattern,)) == []
+
+    @pytest.mark.parametrize(
+        ("backend", "identifiers"),
+        [
+            ("locmem.LocMemCache", ["anymail.W006"]),
+            ("filebased.FileBasedCache", ["anymail.W006"]),
+            ("dummy.DummyCache", ["anymail.W006"]),
+            ("redis.RedisCache", []),
+            ("db.DatabaseCache", []),
+            (None, ["anymail.E006"]),
+        ],
+    )
+    def test_the_cache(self, backend: str | None, identifiers: list[str]) -> None:
+        caches = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+        if backend:
+            caches["calls"] = {"BACKEND": f"django.core.cache.backends.{backend}", "LOCATION": "x"}
+        anymail = {"WEBHOOK_SECRET": "a:b", "WEBHOOK_CACHE": "calls"}
+        assert [one for one, _ in found(checks.check_webhooks, ANYMAIL=anymail, CACHES=caches)] == identifiers
 
 
 def test_debug_output_in_production() -> None:

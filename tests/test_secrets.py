@@ -453,7 +453,7 @@ FETCHES: dict[str, tuple[str, str, Callable[[Any], Any]]] = {
         lambda webhook: webhook._stored("https://se.api.mailgun.net/v3/domains/example.com/messages/x"),
     ),
     "mailtrap": ("Mailtrap", "api_token", lambda webhook: webhook._lookup("x")),
-    "resend": ("Resend", "api_key", lambda webhook: webhook._read("x")),
+    "resend": ("Resend", "api_key", lambda webhook: webhook._object("emails/receiving/x")),
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from typing import Any
 
@@ -18,6 +18,7 @@ from django.utils.module_loading import import_string
 
 from anymail.conf import Options, setting_names
 from anymail.esps import REGISTRY, esp_class
+from anymail.exceptions import AnymailConfigurationError
 from anymail.mail.message import DEFAULTABLE
 
 _TAG = "anymail"
@@ -60,25 +61,93 @@ def check_settings(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 
 @checks.register(_TAG)
 def check_webhooks(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """The webhooks of every ESP in use are protected."""
-    if not _webhooks_are_routed():
+    """Every routed webhook is protected, or closed; what handles repeated calls can."""
+    from anymail.webhooks.base import AnymailWebhookView
+
+    if not getattr(settings, "ROOT_URLCONF", None):
         return []
+    in_use = {backend.esp.slug for _, backend in _mailers()}
     found: list[CheckMessage] = []
-    for slug in {backend.esp.slug for _, backend in _mailers()} & set(REGISTRY):
-        for pattern in import_module(f"anymail.webhooks.{slug}").urlpatterns:
-            if not str(pattern.name).startswith(slug):
-                continue  # an old name of the same view
-            view = pattern.callback.view_class
-            try:
-                webhook = view().webhook()
-                protected = webhook.options.webhook_secret or webhook.signature_configured
-            except ImproperlyConfigured as error:
-                found.append(_configuration_message(f"{pattern.name}: {error}", error, "anymail.E003"))
-                continue
-            if not protected:
-                hint = f"Set ANYMAIL['WEBHOOK_SECRET'], and put it into the URL that is set at {webhook.name}."
-                found.append(checks.Warning(f"Anyone can call {pattern.name}.", hint=hint, id="anymail.W002"))
-    return found
+    views: dict[Any, str] = {}
+    try:
+        for route, callback in _routes(get_resolver().url_patterns):
+            view = getattr(callback, "view_class", None)
+            if isinstance(view, type) and issubclass(view, AnymailWebhookView):
+                views.setdefault(callback, route)
+    except AnymailConfigurationError as error:
+        return [checks.Error(str(error), id="anymail.E005")]
+    except (ImproperlyConfigured, Resolver404):
+        # Django has checks of its own for these.
+        return []
+    for callback, route in views.items():
+        found += _webhook_messages(callback, route, in_use)
+    return [*found, *_cache_messages(views)]
+
+
+def _routes(patterns: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The route and view of everything that is routed."""
+    for one in patterns:
+        route = f"{prefix}{one.pattern}"
+        if isinstance(one, URLResolver):
+            yield from _routes(one.url_patterns, route)
+        else:
+            yield route, one.callback
+
+
+def _webhook_messages(callback: Any, route: str, in_use: set[str]) -> Iterator[CheckMessage]:
+    view = callback.view_class(**callback.view_initkwargs)
+    cls = view.webhook_class
+    # A project need not use the webhooks of every ESP, and what it routes by itself it uses.
+    expected = cls.slug in in_use or not _is_ours(callback)
+    try:
+        webhook = view.webhook()
+    except ImproperlyConfigured as error:
+        if not getattr(error, "missing", False):
+            yield checks.Error(f"The webhook at {route}: {error}", id="anymail.E003")
+        elif expected:
+            yield checks.Warning(f"The webhook at {route} is answered 404: {error}", id="anymail.W002")
+        return
+    if webhook.options.webhook_secret or webhook.signature_configured:
+        return
+    hint = f"Set ANYMAIL['WEBHOOK_SECRET'], and put it into the URL that is set at {cls.name}."
+    allowed = webhook.options.webhook_allow_unverified
+    if allowed is True or cls.slug in (allowed or ()):
+        yield checks.Warning(f"Anyone can call the webhook at {route}.", hint=hint, id="anymail.W002")
+    elif expected:
+        text = f"The webhook at {route} is answered 404, since nothing would verify it."
+        yield checks.Warning(text, hint=hint, id="anymail.W002")
+
+
+def _is_ours(callback: Any) -> bool:
+    """Whether a view is one of anymail.urls."""
+    slug = callback.view_class.webhook_class.slug
+    if slug not in REGISTRY:
+        return False
+    patterns = import_module(f"anymail.webhooks.{slug}").urlpatterns
+    return any(pattern.callback is callback for pattern in patterns)
+
+
+# Not shared by processes, or without an add() that only one of them can win.
+_NO_SHARED_CACHES = ("locmem.LocMemCache", "filebased.FileBasedCache", "dummy.DummyCache")
+
+
+def _cache_messages(views: Mapping[Any, str]) -> Iterator[CheckMessage]:
+    """The caches of WEBHOOK_CACHE are there, and all processes share them."""
+    for alias in sorted({alias for callback in views if (alias := _cache_alias(callback))}):
+        if alias not in settings.CACHES:
+            yield checks.Error(f"WEBHOOK_CACHE names {alias!r}, which is not in CACHES.", id="anymail.E006")
+        elif str(settings.CACHES[alias].get("BACKEND")).endswith(_NO_SHARED_CACHES):
+            text = f"WEBHOOK_CACHE names {alias!r}, a cache with which what is sent again may be handled again."
+            hint = "Let it name one that all processes share and that adds atomically: Redis, Memcached or a database."
+            yield checks.Warning(text, hint=hint, id="anymail.W006")
+
+
+def _cache_alias(callback: Any) -> str | None:
+    try:
+        alias: str | None = callback.view_class(**callback.view_initkwargs).webhook().options.webhook_cache
+    except ImproperlyConfigured:
+        return None
+    return alias
 
 
 @checks.register(_TAG, deploy=True)
@@ -187,13 +256,3 @@ def _common() -> type[Options]:
 
 def _prefixes() -> set[str]:
     return {prefix for slug in REGISTRY for prefix in (esp_class(slug).prefixes or (slug.upper(),))}
-
-
-def _webhooks_are_routed() -> bool:
-    if not getattr(settings, "ROOT_URLCONF", None):
-        return False
-    try:
-        patterns = get_resolver().url_patterns
-    except (ImproperlyConfigured, Resolver404):
-        return False
-    return any(isinstance(one, URLResolver) and one.app_name == "anymail" for one in patterns)

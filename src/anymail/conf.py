@@ -323,6 +323,16 @@ def seconds(value: Any) -> float | None:
     raise ValueError("a number of seconds or None is needed")
 
 
+def _slugs(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, (list, tuple, set, frozenset)) or not all(isinstance(slug, str) for slug in value):
+        raise ValueError('a list of ESPs is needed, as they are named in URLs: ["postmark", "amazon_ses"]')
+    return tuple(value)
+
+
+def _slugs_or_all(value: Any) -> bool | tuple[str, ...]:
+    return value if isinstance(value, bool) else _slugs(value)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
     """The base of all options classes."""
@@ -405,9 +415,28 @@ class WebhookOptions(Options):
         common=True,
     )
     webhook_cache: str | None = option(
-        "The Django cache, by its alias, in which all processes of a project remember the signatures they have seen. "
-        "None: each process remembers its own.",
+        "The Django cache, by its alias, in which all processes of a project remember the calls that they have handled "
+        "or have in hand: Redis, Memcached or a database. None: each process remembers its own.",
         default=None,
+        common=True,
+    )
+    webhook_allow_unverified: bool | tuple[str, ...] = option(
+        'The ESPs whose calls are taken from anyone, where neither a secret nor a key is set: `["postmark"]`, or True '
+        "for all. Otherwise such calls are answered 404.",
+        default=(),
+        convert=_slugs_or_all,
+        common=True,
+    )
+    webhook_esps: tuple[str, ...] | None = option(
+        'The ESPs whose URLs `anymail.urls` has: `["postmark", "mailgun"]`. None: every ESP.',
+        default=None,
+        convert=optional(_slugs),
+        common=True,
+    )
+    inbound_max_size: int = option(
+        "The most bytes of a call with received mail, which `DATA_UPLOAD_MAX_MEMORY_SIZE` does not limit.",
+        default=64 * 1024 * 1024,
+        convert=whole_number(1),
         common=True,
     )
 

@@ -249,7 +249,7 @@ class AnymailWarning(Warning):
 
 
 class AnymailInsecureWebhookWarning(AnymailWarning):
-    """A webhook that anyone could call: neither WEBHOOK_SECRET nor a signature key is set."""
+    """A webhook that anyone can call, as WEBHOOK_ALLOW_UNVERIFIED asks for."""
 
 
 class AnymailNotSupportedWarning(AnymailWarning):

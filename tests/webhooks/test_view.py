@@ -15,11 +15,19 @@ from django.core.signals import got_request_exception
 from django.http import Http404
 from django.test import AsyncClient, Client, RequestFactory, override_settings
 
-from anymail.exceptions import AnymailConfigurationError, AnymailInsecureWebhookWarning
+from anymail.esps.kit.topics import Certificates
+from anymail.exceptions import (
+    AnymailAPIError,
+    AnymailConfigurationError,
+    AnymailInsecureWebhookWarning,
+    AnymailTransportError,
+)
 from anymail.signals import tracking
 from anymail.webhooks.postmark import PostmarkTrackingWebhookView
 from support import Call, sample
+from webhooks.calls import kinds
 
+KINDS = kinds()
 URL = "/anymail/postmark/tracking/"
 DELIVERED = sample("postmark", "tracking-delivery.json")
 SECRET = {"WEBHOOK_SECRET": "user:pass"}
@@ -95,7 +103,7 @@ class TestBasicAuth:
         ):
             AUTHENTIC.post(client)
 
-    @override_settings(ANYMAIL={})
+    @override_settings(ANYMAIL={"WEBHOOK_ALLOW_UNVERIFIED": ["postmark"]})
     def test_without_any_secret_it_warns(self, client: Client, events: list[Any]) -> None:
         with pytest.warns(AnymailInsecureWebhookWarning, match="WEBHOOK_SECRET"):
             assert Call(URL, DELIVERED).post(client).status_code == 200
@@ -300,6 +308,97 @@ class Batch:
         return view(RequestFactory().post("/batch/", raw, "application/json", headers=basic("user:pass")))
 
 
+class TestWhatIsSaid:
+    """For the person who reads the log at three in the morning."""
+
+    @pytest.mark.parametrize(
+        ("url", "call"),
+        [
+            ("amazon_ses/tracking", "An Amazon SES webhook call"),
+            ("unisender_go/tracking", "A Unisender Go webhook call"),
+        ],
+    )
+    def test_of_a_refused_call(self, client: Client, caplog: pytest.LogCaptureFixture, url: str, call: str) -> None:
+        settings = {"AMAZON_SES_TOPIC_ARNS": ["arn:aws:sns:us-east-1:111122223333:x"], "UNISENDER_GO_API_KEY": "key"}
+        with override_settings(ANYMAIL=settings):
+            assert Call(f"/anymail/{url}/", b"{}").post(client).status_code == 400
+        assert f"{call} to /anymail/{url}/ was refused: " in caplog.text
+
+    def test_of_a_receiver_that_failed(self, client: Client, failing: Any, caplog: pytest.LogCaptureFixture) -> None:
+        failing.on = {"ana@example.net"}
+        client.raise_request_exception = False
+        with (
+            override_settings(ANYMAIL=SECRET),
+            mock.patch.object(PostmarkTrackingWebhookView.webhook_class, "retry_status", 429),
+        ):
+            AUTHENTIC.post(client)
+        assert "A receiver of a Postmark webhook failed." in caplog.text
+
+    def test_of_what_cannot_be_fetched(self, client: Client, caplog: pytest.LogCaptureFixture) -> None:
+        kind = KINDS["brevo inbound"]
+        [item] = kind.payload["items"]
+        call = kind.call({"items": [{**item, "Attachments": [{"Name": "a", "DownloadToken": "t"}]}]})
+        client.raise_request_exception = False
+        with override_settings(ANYMAIL={**kind.settings, "TRANSPORT": NoAnswer}):
+            assert call.post(client).status_code == 429
+        assert "What a Brevo webhook call tells of cannot be fetched from Brevo's API yet." in caplog.text
+        assert "receiver" not in caplog.text
+
+    @pytest.mark.parametrize("name", ["amazon_ses tracking", "scaleway tracking", "resend inbound", "mailtrap inbound"])
+    def test_no_message_was_to_be_sent(self, client: Client, events: list[Any], name: str) -> None:
+        """Where a certificate or a received message cannot be fetched."""
+        kind = KINDS[name]
+        settings = {name: value for name, value in kind.settings.items() if "CERTIFICATES" not in name}
+        with (
+            override_settings(ANYMAIL={**settings, "WEBHOOK_MAX_AGE": None, "TRANSPORT": NoAnswer}),
+            mock.patch("anymail.esps.scaleway.topics._fetched", Certificates()),
+            mock.patch("anymail.esps.amazon_ses.topics._fetched", Certificates()),
+            pytest.raises(AnymailAPIError) as raised,
+        ):
+            kind.unlike(1).post(client)
+        assert raised.value.sending is False
+        assert "message was not sent" not in str(raised.value)
+        assert events == []
+
+
+class NoAnswer:
+    """A transport to where nobody is."""
+
+    def __init__(self, **timeouts: Any) -> None:
+        pass
+
+    def send(self, request: Any) -> Any:
+        raise AnymailTransportError("connection refused", sent=False)
+
+
+class TestSpamMarks:
+    """Those of an ESP stand above those that a mail came with: the first one counts."""
+
+    def test_of_postmark(self, client: Client, events: list[Any]) -> None:
+        kind = KINDS["postmark inbound"]
+        marks = [("X-Spam-Status", "Yes"), ("X-Spam-Score", "9.1"), ("X-Spam-Status", "No"), ("X-Spam-Score", "-5")]
+        payload = {**kind.payload, "Headers": [{"Name": name, "Value": value} for name, value in marks]}
+        with override_settings(ANYMAIL=kind.settings):
+            assert kind.call(payload).post(client).status_code == 200
+        assert (events[0].message.spam_detected, events[0].message.spam_score) == (True, 9.1)
+
+    def test_of_mailgun(self, client: Client, events: list[Any]) -> None:
+        kind = KINDS["mailgun inbound"]
+        marks = [("X-Mailgun-Sflag", "Yes"), ("X-Mailgun-Sscore", "9.1"), ("X-Mailgun-Sflag", "No")]
+        headers = [*marks, ("X-Mailgun-Sscore", "-5"), ("Subject", "Hi")]
+        with override_settings(ANYMAIL=kind.settings):
+            assert kind.call({**kind.payload, "message-headers": json.dumps(headers)}).post(client).status_code == 200
+        assert (events[0].message.spam_detected, events[0].message.spam_score) == (True, 9.1)
+
+    def test_of_sendgrid(self, client: Client, events: list[Any]) -> None:
+        """It has a field of its own, which no header of the mail can be."""
+        kind = KINDS["sendgrid inbound"]
+        fields = {**kind.payload, "headers": "spam_score: -5\nX-Spam-Score: -5\nSubject: Hi\n", "spam_score": "9.1"}
+        with override_settings(ANYMAIL={**kind.settings, "WEBHOOK_MAX_AGE": None}):
+            assert kind.call(fields).post(client).status_code == 200
+        assert events[0].message.spam_score == 9.1
+
+
 class TestBatches:
     BODY = ({"to": "a@example.com"}, {"to": "b@example.com"}, {"to": "c@example.com"})
 
@@ -347,7 +446,10 @@ class TestBatches:
 
         def post() -> None:
             start.wait()
-            answers.append(Batch.post(view, [{"to": "a@example.com"}]).status_code)
+            while Batch.post(view, [{"to": "a@example.com"}]).status_code == 500:
+                # As an ESP does, to which it is said to come again.
+                pass
+            answers.append(200)
 
         threads = [threading.Thread(target=post) for _ in range(8)]
         for thread in threads:

@@ -65,4 +65,4 @@ def test_confirming_a_subscription(params: dict[str, Any]) -> None:
     webhook: SNSWebhook[SNSOptions] = SNSWebhook(load(SNSOptions, ("AMAZON_SES",), {"client_params": params}))
     envelope = {"Type": "SubscriptionConfirmation", "TopicArn": topic, "Token": "token"}
     transport = PooledTransport(connect_timeout=5, read_timeout=5)
-    assert Caller(webhook, transport, SendOptions()).run(webhook.events(envelope))[0] == ()
+    assert Caller(webhook, transport, SendOptions()).run(webhook.read(envelope))[0] == ()

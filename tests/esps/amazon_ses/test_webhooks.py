@@ -259,8 +259,11 @@ def test_foreign_topics(client: Client, events: list[Any]) -> None:
 
 def test_a_signature_alone_is_not_enough(client: Client) -> None:
     settings = {name: value for name, value in SETTINGS.items() if name != "AMAZON_SES_TOPIC_ARNS"}
-    with override_settings(ANYMAIL=settings), pytest.warns(AnymailInsecureWebhookWarning):
-        envelope_call().post(client)
+    with override_settings(ANYMAIL=settings):
+        assert envelope_call().post(client).status_code == 404
+    allowed = {**settings, "WEBHOOK_ALLOW_UNVERIFIED": ["amazon_ses"]}
+    with override_settings(ANYMAIL=allowed), pytest.warns(AnymailInsecureWebhookWarning):
+        assert envelope_call().post(client).status_code == 200
 
 
 def test_credentials_are_asked_for(client: Client, events: list[Any]) -> None:
@@ -431,7 +434,7 @@ def test_a_confirmation_that_fails_is_tried_again(client: Client, aws: type[Fake
     ("settings", "status", "logged"),
     [
         ({"AMAZON_SES_AUTO_CONFIRM_SNS_SUBSCRIPTIONS": False}, 200, ""),
-        ({"WEBHOOK_SECRET": None}, 400, "a824b21b16f688d7"),
+        ({"WEBHOOK_SECRET": None, "WEBHOOK_ALLOW_UNVERIFIED": True}, 400, "a824b21b16f688d7"),
         ({"AMAZON_SES_TOPIC_ARNS": ["arn:aws:sns:us-east-1:111122223333:other"]}, 400, "TopicArn"),
     ],
 )

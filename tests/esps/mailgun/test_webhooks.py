@@ -382,7 +382,7 @@ class TestStoredMessage:
         return request
 
     def test_is_fetched(self) -> None:
-        [request], [event] = drive(self.WEBHOOK.events(self.request()), answer(200, {"body-mime": self.RAW}))
+        [request], [event] = drive(self.WEBHOOK.read(self.request()), answer(200, {"body-mime": self.RAW}))
         assert (request.method, request.url) == ("GET", self.URL)
         assert dict(request.headers) == {
             "Accept": "message/rfc2822",
@@ -410,7 +410,7 @@ class TestStoredMessage:
     )
     def test_only_from_mailgun(self, url: str) -> None:
         with pytest.raises(AnymailWebhookValidationFailure, match="message-url"):
-            drive(self.WEBHOOK.events(self.request(url)))
+            drive(self.WEBHOOK.read(self.request(url)))
 
     def test_through_the_view(self, client: Client, events: list[Any]) -> None:
         class Mailgun:
@@ -427,7 +427,7 @@ class TestStoredMessage:
                                           answer(200, [1])])  # fmt: skip
     def test_that_cannot_be_fetched(self, response: Any) -> None:
         with pytest.raises(AnymailAPIError):
-            drive(self.WEBHOOK.events(self.request()), response)
+            drive(self.WEBHOOK.read(self.request()), response)
 
 
 def test_the_default_age_is_longer_than_mailgun_goes_on() -> None:

@@ -312,9 +312,11 @@ class TestKey:
     @pytest.mark.parametrize("kind", ["tracking", "inbound"])
     @override_settings(ANYMAIL={"WEBHOOK_SECRET": "user:pass"})
     def test_it_is_needed(self, client: Client, kind: str) -> None:
+        url = f"/anymail/postal/{kind}/"
+        assert replace(self.SENT, url=url).post(client).status_code == 404
         # A 500, on which Postal keeps a received mail; a 400 would bounce it.
         with pytest.raises(AnymailConfigurationError, match="POSTAL_WEBHOOK_KEY"):
-            replace(self.SENT, url=f"/anymail/postal/{kind}/").post(client)
+            replace(self.SENT, url=url, headers={"Authorization": "Basic dXNlcjpwYXNz"}).post(client)
 
     def test_as_a_keyword(self) -> None:
         webhook = PostalTrackingWebhookView(webhook_key=SAMPLE_KEY).webhook()
@@ -428,6 +430,6 @@ def test_a_mail_posted_again_has_one_effect(client: Client, events: list[Any]) -
 
 
 @pytest.mark.parametrize(("kind", "status"), [("inbound", 503), ("tracking", 413)])
-def test_mail_that_is_too_large_for_django_is_kept_by_postal(client: Client, kind: str, status: int) -> None:
-    with override_settings(ANYMAIL=FRESH, DATA_UPLOAD_MAX_MEMORY_SIZE=100):
+def test_mail_that_is_too_large_is_kept_by_postal(client: Client, kind: str, status: int) -> None:
+    with override_settings(ANYMAIL={**FRESH, "INBOUND_MAX_SIZE": 100}, DATA_UPLOAD_MAX_MEMORY_SIZE=100):
         assert fresh(kind, raw()).post(client).status_code == status

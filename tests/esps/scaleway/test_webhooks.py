@@ -390,7 +390,11 @@ class TestWhoMayCall:
 
     def test_anyone_with_neither_topic_nor_basic_auth(self, client: Client, events: list[Any]) -> None:
         settings = {name: value for name, value in ANY_TIME.items() if name != "SCALEWAY_WEBHOOK_TOPIC_ARNS"}
-        with override_settings(ANYMAIL=settings), pytest.warns(AnymailInsecureWebhookWarning, match="Scaleway"):
+        with override_settings(ANYMAIL=settings):
+            assert call(DELIVERED).post(client).status_code == 404
+        assert events == []
+        allowed = {**settings, "WEBHOOK_ALLOW_UNVERIFIED": True}
+        with override_settings(ANYMAIL=allowed), pytest.warns(AnymailInsecureWebhookWarning, match="Scaleway"):
             assert call(DELIVERED).post(client).status_code == 200
         assert len(events) == 1
 
@@ -434,6 +438,7 @@ class TestSubscription:
         self, client: Client, internet: type[Internet], caplog: pytest.LogCaptureFixture
     ) -> None:
         settings = {name: value for name, value in ANY_TIME.items() if name != "SCALEWAY_WEBHOOK_TOPIC_ARNS"}
+        settings["WEBHOOK_ALLOW_UNVERIFIED"] = True
         with override_settings(ANYMAIL=settings), pytest.warns(AnymailInsecureWebhookWarning):
             assert call(CONFIRMATION).post(client).status_code == 400
         assert SUBSCRIBE_URL not in internet.asked

@@ -42,8 +42,9 @@ _IS_SPAM = {"PASS": False, "FAIL": True}
 
 class AmazonSESInbound(SNSWebhook[AmazonSESInboundOptions]):
     Options = AmazonSESInboundOptions
+    receives_mail = True
 
-    def read(self, envelope: dict[str, Any], message: dict[str, Any]) -> Flow[Events]:
+    def notified(self, envelope: dict[str, Any], message: dict[str, Any]) -> Flow[Events]:
         if message.get("notificationType") != "Received":
             raise AnymailConfigurationError(
                 "An SNS topic for sending events calls Anymail's Amazon SES inbound URL: "

@@ -23,7 +23,7 @@ from anymail.esps.kit.topics import (
     parsed_certificate,
     topic_arns,
 )
-from anymail.esps.kit.webhook import Events
+from anymail.esps.kit.webhook import Events, header
 from anymail.exceptions import AnymailWebhookValidationFailure
 from anymail.wire import Flow, Request
 
@@ -72,7 +72,7 @@ OptionsT = TypeVar("OptionsT", bound=SNSOptions)
 
 
 class SNSWebhook(AWSAnswers, TopicWebhook[OptionsT]):
-    """A webhook that SNS calls. A subclass writes ``read``.
+    """A webhook that SNS calls. A subclass writes ``notified``.
 
     A call may be 75 minutes old, since SNS tries again for up to an hour with the first attempt's time (or as old as
     WEBHOOK_MAX_AGE allows), but no more than 5 minutes ahead.
@@ -120,15 +120,15 @@ class SNSWebhook(AWSAnswers, TopicWebhook[OptionsT]):
             )
         return [envelope]
 
-    def events(self, item: dict[str, Any]) -> Flow[Events]:
+    def read(self, item: dict[str, Any]) -> Flow[Events]:
         if item["Type"] == "SubscriptionConfirmation" and self.options.auto_confirm_sns_subscriptions:
             yield from self._confirm(item)
         if item["Type"] != "Notification" or item["Message"].strip() == _TOPIC_VALIDATED:
             return ()
         message = message_of(item, "it does not come from SES")
-        return (yield from self.read(item, message))
+        return (yield from self.notified(item, message))
 
-    def read(self, envelope: dict[str, Any], message: dict[str, Any]) -> Flow[Events]:
+    def notified(self, envelope: dict[str, Any], message: dict[str, Any]) -> Flow[Events]:
         """The events that a notification tells of: ``envelope`` is SNS's part of it, ``message`` that of SES."""
         raise NotImplementedError
 
@@ -171,12 +171,12 @@ _fetched = Certificates()
 
 def _envelope(request: HttpRequest) -> dict[str, Any]:
     """SNS's envelope, in agreement with the headers."""
-    if "x-amz-sns-rawdelivery" in request.headers:
+    if header(request, "x-amz-sns-rawdelivery"):
         raise AnymailWebhookValidationFailure("it is not signed: turn off the subscription's raw message delivery.")
     envelope = envelope_of(request)
-    for header, name in _HEADERS.items():
-        if request.headers.get(header) != envelope[name]:
-            raise AnymailWebhookValidationFailure(f"its header {header} does not agree with its {name}.")
+    for repeating, name in _HEADERS.items():
+        if header(request, repeating) != envelope[name]:
+            raise AnymailWebhookValidationFailure(f"its header {repeating} does not agree with its {name}.")
     return envelope
 
 

@@ -62,7 +62,7 @@ KINDS: dict[str, Kind] = {
 class AmazonSESTracking(SNSWebhook[AmazonSESTrackingOptions]):
     Options = AmazonSESTrackingOptions
 
-    def read(self, envelope: dict[str, Any], message: dict[str, Any]) -> Flow[Events]:
+    def notified(self, envelope: dict[str, Any], message: dict[str, Any]) -> Flow[Events]:
         yield from ()
         return list(self.tracking(envelope, message))
 

@@ -47,7 +47,7 @@ class BrevoInboundOptions(BrevoWebhookOptions):
 
 class BrevoInbound(BrevoWebhook[BrevoInboundOptions]):
     Options = BrevoInboundOptions
-    fetches = True
+    receives_mail = True
 
     def items(self, request: HttpRequest) -> Sequence[Any]:
         body = json_body(request)
@@ -60,7 +60,7 @@ class BrevoInbound(BrevoWebhook[BrevoInboundOptions]):
             )
         raise AnymailWebhookValidationFailure("The body has no items.")
 
-    def events(self, item: dict[str, Any]) -> Flow[Events]:
+    def read(self, item: dict[str, Any]) -> Flow[Events]:
         headers = _headers(item)
         # The receiving server writes above what came with the message.
         first = {name.lower(): value for name, value in reversed(headers)}

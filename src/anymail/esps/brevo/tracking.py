@@ -12,7 +12,7 @@ from django.http import HttpRequest
 from anymail.conf import Secret, WebhookOptions, option, secrets
 from anymail.esps.brevo.sending import BrevoAnswers
 from anymail.esps.kit.values import from_json, object_of, text_of, texts_of
-from anymail.esps.kit.webhook import Events, Webhook, any_secret, constant_time_equal, json_body, posix_time
+from anymail.esps.kit.webhook import Events, Webhook, any_secret, constant_time_equal, header, json_body, posix_time
 from anymail.exceptions import AnymailConfigurationError, AnymailWebhookValidationFailure
 from anymail.signals import AnymailTrackingEvent, EventType, RejectReason
 
@@ -53,12 +53,12 @@ class BrevoWebhook(BrevoAnswers, Webhook[OptionsT]):
 
     def verify(self, request: HttpRequest) -> None:
         if self.options.webhook_token:
-            scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+            scheme, _, token = header(request, "Authorization").partition(" ")
             right = any_secret(self.options.webhook_token, partial(constant_time_equal, token))
             if scheme.lower() != "bearer" or not right:
                 raise AnymailWebhookValidationFailure("its bearer token is missing or not the one in WEBHOOK_TOKEN.")
         for name, values in self.options.webhook_secret_headers.items():
-            if not any_secret(values, partial(constant_time_equal, request.headers.get(name, ""))):
+            if not any_secret(values, partial(constant_time_equal, header(request, name))):
                 raise AnymailWebhookValidationFailure(f"its header {name} is missing or wrong.")
 
 

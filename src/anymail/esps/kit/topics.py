@@ -71,7 +71,6 @@ OptionsT = TypeVar("OptionsT", bound=TopicOptions)
 class TopicWebhook(Webhook[OptionsT], Generic[OptionsT]):
     """A webhook that a topic calls."""
 
-    fetches = True
     awaits_challenge = True
     #: The statuses that say that there is no certificate at its URL; after any other the call is to come again.
     no_certificate: ClassVar[frozenset[int]]

@@ -17,14 +17,17 @@ from anymail.conf import Secret, WebhookOptions, max_age
 from anymail.esps.kit.sending import ResponseReader
 from anymail.exceptions import AnymailWebhookValidationFailure
 from anymail.signals import AnymailInboundEvent, AnymailTrackingEvent
+from anymail.wire import Flow
 
 __all__ = [
     "Event",
     "Events",
+    "NotConfigured",
     "Webhook",
     "any_secret",
     "basic_auth",
     "constant_time_equal",
+    "header",
     "json_body",
     "json_object",
     "posix_time",
@@ -36,11 +39,16 @@ Events = Iterable[Event]
 OptionsT = TypeVar("OptionsT", bound=WebhookOptions)
 
 
+class NotConfigured(Exception):
+    """A call for a webhook whose key is not set. The text, a sentence, says what to set."""
+
+
 class Webhook(ResponseReader, Generic[OptionsT]):
     """One of an ESP's webhooks: who may call it, and what its calls say.
 
-    A subclass states ``name``, ``slug`` and ``Options``, and writes ``items`` and ``events``; ``verify`` and
-    ``signature_configured`` where the ESP signs. The order is: verify, items, then events of each item.
+    A subclass states ``name``, ``slug`` and ``Options``, and writes ``items`` and ``events`` (or ``read``, where the
+    ESP's API must be asked); ``verify`` and ``signature_configured`` where the ESP signs. The order is: verify, items,
+    then events (or read) of each item.
     """
 
     slug: ClassVar[str]
@@ -48,12 +56,10 @@ class Webhook(ResponseReader, Generic[OptionsT]):
     Options: ClassVar[type[WebhookOptions]] = WebhookOptions
     #: The greatest age in seconds of a signed timestamp, unless WEBHOOK_MAX_AGE says otherwise.
     default_max_age: ClassVar[float | None] = 300
-    #: The status on which this ESP sends again what a receiver failed on.
+    #: The status on which this ESP sends again: what a receiver failed on, what came cut off, what is in hand.
     retry_status: ClassVar[int] = 500
-    #: The answer to a call larger than DATA_UPLOAD_MAX_MEMORY_SIZE: one on which the ESP keeps what it has.
-    too_large_status: ClassVar[int] = 413
-    #: Whether ``events`` is a flow, because the ESP's API must be asked for the message.
-    fetches: ClassVar[bool] = False
+    #: Whether calls may hold received mail, so that they may be as large as INBOUND_MAX_SIZE.
+    receives_mail: ClassVar[bool] = False
     #: Whether the ESP sends its basic auth credentials only when asked for them with a 401.
     awaits_challenge: ClassVar[bool] = False
 
@@ -66,14 +72,25 @@ class Webhook(ResponseReader, Generic[OptionsT]):
         """Whether calls are verified by a signature."""
         return False
 
+    @property
+    def too_large_status(self) -> int:
+        """The answer to a call that is larger than the limit: for received mail, one on which the ESP keeps it."""
+        if not self.receives_mail:
+            return 413
+        return 503 if self.retry_status == 500 else self.retry_status
+
     def verify(self, request: HttpRequest) -> str | None:
         """Check the signature, if one is configured.
 
         Returns the one-use token of a signature that does not cover the body, else None. Raises
-        AnymailWebhookValidationFailure for a call that is not authentic, AnymailConfigurationError where a key is
-        needed and not set.
+        AnymailWebhookValidationFailure for a call that is not authentic, NotConfigured where a key is needed and not
+        set.
         """
         return None
+
+    def call_id(self, request: HttpRequest) -> str:
+        """What tells calls with equal bodies apart, if the ESP gives one that stays when it sends again; else empty."""
+        return ""
 
     def items(self, request: HttpRequest) -> Sequence[Any]:
         """The parts of the call that may become events, each on its own.
@@ -82,13 +99,23 @@ class Webhook(ResponseReader, Generic[OptionsT]):
         """
         raise NotImplementedError
 
-    def events(self, item: Any) -> Any:
-        """The events that one item tells of (``Events``, or a ``Flow[Events]`` where the webhook ``fetches``).
+    def events(self, item: Any) -> Events:
+        """The events that one item tells of.
 
         Raises AnymailConfigurationError for an item that belongs to another webhook; whatever else is raised means
         that the item cannot be read.
         """
         raise NotImplementedError
+
+    def read(self, item: Any) -> Flow[Events]:
+        """The same as a flow, for an item of which the ESP's API must be asked. Written instead of ``events``."""
+        yield from ()
+        return self.events(item)
+
+    @property
+    def asks(self) -> bool:
+        """Whether the ESP's API may be asked: whether ``read`` was written."""
+        return type(self).read is not Webhook.read
 
     def check_age(self, timestamp: object) -> None:
         """Raise AnymailWebhookValidationFailure unless a signed POSIX timestamp, as sent, is near enough to now."""
@@ -114,9 +141,15 @@ def any_secret(secrets: Iterable[Secret], matches: Callable[[str], bool]) -> boo
     return True in [matches(secret.reveal()) for secret in secrets]
 
 
+def header(request: HttpRequest, name: str, default: str = "") -> str:
+    """A header of a request. (``request.headers`` copies all of them first.)"""
+    value: str = request.META.get(f"HTTP_{name.upper().replace('-', '_')}", default)
+    return value
+
+
 def basic_auth(request: HttpRequest) -> bytes | None:
     """The credentials of a request, as ``user:password`` in bytes; None when there are none to be read."""
-    scheme, _, encoded = request.headers.get("Authorization", "").partition(" ")
+    scheme, _, encoded = header(request, "Authorization").partition(" ")
     if scheme.lower() != "basic":
         return None
     try:
@@ -132,7 +165,7 @@ def _bytes(value: str | bytes) -> bytes:
 def json_body(request: HttpRequest) -> Any:
     """The body read as JSON. Raises AnymailWebhookValidationFailure when it is not, in strict UTF-8."""
     try:
-        return json.loads(request.body.decode("utf-8"), parse_constant=_refuse)
+        return _DECODER.decode(request.body.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise AnymailWebhookValidationFailure("The body is not JSON.") from error
 
@@ -147,6 +180,10 @@ def json_object(request: HttpRequest) -> dict[str, Any]:
 
 def _refuse(constant: str) -> None:
     raise ValueError(constant)
+
+
+# json.loads makes another for each text, where it is told what a constant is.
+_DECODER = json.JSONDecoder(parse_constant=_refuse)
 
 
 def utc_time(text: object) -> dt.datetime | None:

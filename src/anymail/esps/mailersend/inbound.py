@@ -24,6 +24,7 @@ class MailerSendInboundOptions(WebhookOptions):
 class MailerSendInbound(SignedWebhook[MailerSendInboundOptions]):
     Options = MailerSendInboundOptions
     secret_option = "inbound_secret"
+    receives_mail = True
 
     def events(self, item: dict[str, Any]) -> Events:
         if item["type"] != "inbound.message":

@@ -12,7 +12,17 @@ from django.http import HttpRequest
 
 from anymail.conf import Secret, WebhookOptions, secrets
 from anymail.esps.kit.values import object_of, text_of, text_or_digits_of, texts_of
-from anymail.esps.kit.webhook import Events, OptionsT, Webhook, any_secret, constant_time_equal, json_object, utc_time
+from anymail.esps.kit.webhook import (
+    Events,
+    NotConfigured,
+    OptionsT,
+    Webhook,
+    any_secret,
+    constant_time_equal,
+    header,
+    json_object,
+    utc_time,
+)
 from anymail.exceptions import AnymailConfigurationError, AnymailWebhookValidationFailure
 from anymail.signals import AnymailTrackingEvent, EventType, RejectReason
 
@@ -62,7 +72,7 @@ class SignedWebhook(Webhook[OptionsT]):
         return True
 
     def verify(self, request: HttpRequest) -> None:
-        given = request.headers.get("Signature", "")
+        given = header(request, "Signature")
         own: tuple[Secret, ...] = getattr(self.options, self.secret_option)
         if any_secret(own, lambda secret: constant_time_equal(given, signature(secret, request.body))):
             return
@@ -72,9 +82,9 @@ class SignedWebhook(Webhook[OptionsT]):
         ):
             return
         if not own:
-            raise AnymailConfigurationError(
-                f"MAILERSEND_{self.secret_option.upper()} is not set: copy the secret that MailerSend shows with "
-                "the webhook or inbound route."
+            raise NotConfigured(
+                f"Set MAILERSEND_{self.secret_option.upper()} to the secret that MailerSend shows with the webhook or "
+                "inbound route."
             )
         raise AnymailWebhookValidationFailure(
             "its Signature is missing or wrong. Compare the secret that MailerSend shows for this webhook with "

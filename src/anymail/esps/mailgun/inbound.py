@@ -15,6 +15,7 @@ from typing import Any
 from django.http import HttpRequest, QueryDict
 
 from anymail.conf import Secret
+from anymail.esps.kit.forms import form_of
 from anymail.esps.kit.values import number_of
 from anymail.esps.kit.webhook import Events, posix_time
 from anymail.esps.mailgun.sending import basic_auth
@@ -34,23 +35,12 @@ _MAX_STORED = 64 * 1024 * 1024
 class MailgunInbound(MailgunWebhook):
     """Reads what a route forwards: the raw message, or its parsed fields. What it stores is fetched."""
 
-    fetches = True
-
-    def verify(self, request: HttpRequest) -> str:
-        if request.content_type == "multipart/form-data":
-            # Django would read the raw message in it as UTF-8, and it may hold anything. Latin-1 keeps each byte.
-            request.encoding = "latin-1"
-            request._anymail_raw = request.POST.get("body-mime")  # type: ignore[attr-defined]
-            request._encoding = "utf-8"  # type: ignore[attr-defined]
-            request._post = _in_utf8(request.POST)  # type: ignore[attr-defined]
-            for file in (file for files in request.FILES.lists() for file in files[1]):
-                file.name = _utf8(file.name or "")
-        return super().verify(request)
+    receives_mail = True
 
     def items(self, request: HttpRequest) -> Sequence[Any]:
         return [request]
 
-    def events(self, item: HttpRequest) -> Flow[Events]:
+    def read(self, item: HttpRequest) -> Flow[Events]:
         fields = item.POST
         if is_json(item) or ("event" in fields and "sender" not in fields):
             raise AnymailConfigurationError(
@@ -103,28 +93,8 @@ def _request_headers(api_key: Secret) -> dict[str, str]:
 
 
 def _from_raw(request: HttpRequest) -> AnymailInboundMessage:
-    if request.content_type == "multipart/form-data":
-        raw: str = request._anymail_raw  # type: ignore[attr-defined]
-        return AnymailInboundMessage.parse_raw_mime_bytes(raw.encode("latin-1"))
-    # Django reads forms as UTF-8, and a message may hold anything.
-    source = QueryDict(request.body, encoding="latin-1")["body-mime"]
-    return AnymailInboundMessage.parse_raw_mime_bytes(source.encode("latin-1"))
-
-
-def _in_utf8(fields: QueryDict) -> QueryDict:
-    """A form that was read as Latin-1, read as UTF-8 after all."""
-    read = QueryDict(mutable=True)
-    for name, values in fields.lists():
-        read.setlist(_utf8(name), [_utf8(str(value)) for value in values])
-    read._mutable = False
-    return read
-
-
-def _utf8(text: str) -> str:
-    try:
-        return text.encode("latin-1").decode("utf-8", "replace")
-    except UnicodeEncodeError:
-        return text
+    # As bytes: a message may hold anything.
+    return AnymailInboundMessage.parse_raw_mime_bytes(form_of(request).get("body-mime") or b"")
 
 
 def _from_fields(request: HttpRequest) -> AnymailInboundMessage:

@@ -17,7 +17,15 @@ from django.http import HttpRequest, QueryDict
 
 from anymail.conf import Secret, WebhookOptions, secret, secrets
 from anymail.esps.kit.values import object_of, string_of, text_of, texts_of
-from anymail.esps.kit.webhook import Events, Webhook, any_secret, constant_time_equal, json_object, posix_time
+from anymail.esps.kit.webhook import (
+    Events,
+    NotConfigured,
+    Webhook,
+    any_secret,
+    constant_time_equal,
+    json_object,
+    posix_time,
+)
 from anymail.exceptions import AnymailConfigurationError, AnymailWebhookValidationFailure
 from anymail.signals import AnymailTrackingEvent, EventType, RejectReason
 
@@ -62,9 +70,8 @@ class MailgunWebhook(Webhook[MailgunWebhookOptions]):
 
     def verify(self, request: HttpRequest) -> str:
         if not self.keys:
-            raise AnymailConfigurationError(
-                "Mailgun's webhooks are verified by their signature: set MAILGUN_WEBHOOK_SIGNING_KEY to the "
-                '"HTTP webhook signing key" of Mailgun\'s dashboard.'
+            raise NotConfigured(
+                'Set MAILGUN_WEBHOOK_SIGNING_KEY to the "HTTP webhook signing key" of Mailgun\'s dashboard.'
             )
         # Variables and headers of a message may have these names; of a form, get() returns the last.
         fields = json_object(request).get("signature") if is_json(request) else request.POST

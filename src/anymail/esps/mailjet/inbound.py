@@ -14,6 +14,8 @@ from anymail.signals import AnymailInboundEvent
 
 
 class MailjetInbound(MailjetWebhook):
+    receives_mail = True
+
     def events(self, item: dict[str, Any]) -> Events:
         if "event" in item:
             raise AnymailConfigurationError(

@@ -60,9 +60,9 @@ class MailtrapInboundOptions(WebhookOptions):
 class MailtrapInbound(MailtrapAPI, MailtrapWebhook[MailtrapInboundOptions]):
     Options = MailtrapInboundOptions
     secret_option = "inbound_secret"
-    fetches = True
+    receives_mail = True
 
-    def events(self, item: dict[str, Any]) -> Flow[Events]:
+    def read(self, item: dict[str, Any]) -> Flow[Events]:
         word = event_word(item)
         if not word.startswith("inbound"):
             raise AnymailConfigurationError(

@@ -15,7 +15,7 @@ from django.http import HttpRequest
 
 from anymail.conf import Secret, WebhookOptions, secrets
 from anymail.esps.kit.values import from_json, object_of, text_of
-from anymail.esps.kit.webhook import Events, Webhook, any_secret, constant_time_equal, json_object, posix_time
+from anymail.esps.kit.webhook import Events, Webhook, any_secret, constant_time_equal, header, json_object, posix_time
 from anymail.exceptions import AnymailConfigurationError, AnymailWebhookValidationFailure
 from anymail.signals import AnymailTrackingEvent, EventType, RejectReason
 
@@ -76,7 +76,7 @@ class MailtrapWebhook(Webhook[OptionsT]):
         return bool(self._secrets)
 
     def verify(self, request: HttpRequest) -> None:
-        given = request.headers.get("Mailtrap-Signature", "")
+        given = header(request, "Mailtrap-Signature")
         if self._secrets and not any_secret(
             self._secrets, lambda secret: constant_time_equal(given, signature(secret, request.body))
         ):

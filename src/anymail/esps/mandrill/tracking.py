@@ -18,9 +18,18 @@ from django.http import HttpRequest, QueryDict
 
 from anymail.conf import Secret, WebhookOptions, option, optional, secrets
 from anymail.esps.kit.values import object_of, text_of, texts_of
-from anymail.esps.kit.webhook import Events, Webhook, any_secret, basic_auth, constant_time_equal, posix_time
+from anymail.esps.kit.webhook import (
+    Events,
+    NotConfigured,
+    Webhook,
+    any_secret,
+    basic_auth,
+    constant_time_equal,
+    header,
+    posix_time,
+)
 from anymail.esps.mandrill.inbound import received
-from anymail.exceptions import AnymailConfigurationError, AnymailWebhookValidationFailure
+from anymail.exceptions import AnymailWebhookValidationFailure
 from anymail.signals import AnymailTrackingEvent, EventType, RejectReason
 
 
@@ -104,6 +113,7 @@ class MandrillWebhook(Webhook[MandrillWebhookOptions]):
     name = "Mandrill"
     slug = "mandrill"
     Options = MandrillWebhookOptions
+    receives_mail = True
 
     @property
     def signature_configured(self) -> bool:
@@ -111,7 +121,7 @@ class MandrillWebhook(Webhook[MandrillWebhookOptions]):
         return True
 
     def verify(self, request: HttpRequest) -> str | None:
-        given = request.headers.get("X-Mandrill-Signature", "")
+        given = header(request, "X-Mandrill-Signature")
         urls = list(self._urls(request))
 
         def signed_with(key: str) -> bool:
@@ -123,8 +133,8 @@ class MandrillWebhook(Webhook[MandrillWebhookOptions]):
         if signed_with(TEST_KEY) and self.items(request) == []:
             return None
         if not self.options.webhook_key:
-            raise AnymailConfigurationError(
-                "MANDRILL_WEBHOOK_KEY is not set: copy the key that Mandrill shows with the webhook or inbound route."
+            raise NotConfigured(
+                "Set MANDRILL_WEBHOOK_KEY to the key that Mandrill shows with the webhook or inbound route."
             )
         # Neither the password nor the query string, which may hold another.
         shown = re.sub("//.*@", "//…@", urls[-1]).partition("?")[0]

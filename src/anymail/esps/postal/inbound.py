@@ -31,8 +31,7 @@ _ATTACHMENT = re.compile(r"attachments\[(\d{1,6})\]\[(\w+)\]")
 class PostalInbound(PostalWebhook):
     """Reads both formats, "raw message" and "hash", in both encodings, JSON and form."""
 
-    # On a 4xx Postal bounces the mail to its sender.
-    too_large_status = 503
+    receives_mail = True
 
     def items(self, request: HttpRequest) -> Sequence[Any]:
         return [_from_form(request.POST) if request.content_type == FORM else json_object(request)]

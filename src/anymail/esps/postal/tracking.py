@@ -15,7 +15,7 @@ from django.http import HttpRequest
 
 from anymail.conf import Secret, WebhookOptions, option
 from anymail.esps.kit.values import object_of, string_of, text_or_digits_of
-from anymail.esps.kit.webhook import Events, Webhook, any_secret, json_object, posix_time
+from anymail.esps.kit.webhook import Events, Webhook, any_secret, header, json_object, posix_time
 from anymail.exceptions import (
     AnymailConfigurationError,
     AnymailImproperlyInstalled,
@@ -120,26 +120,26 @@ class PostalWebhook(Webhook[PostalWebhookOptions]):
 
     def verify(self, request: HttpRequest) -> None:
         # Postal 3.2 and later send both; the weaker one counts only where there is no other.
-        header = SIGNATURE_256 if SIGNATURE_256 in request.headers else SIGNATURE_1
+        name = SIGNATURE_256 if header(request, SIGNATURE_256, "-") != "-" else SIGNATURE_1
         try:
-            signature = b64decode(request.headers.get(header, ""), validate=True)
+            signature = b64decode(header(request, name), validate=True)
         except (binascii.Error, ValueError):
             signature = b""
-        if not any_secret(self.options.webhook_key, lambda key: _verifies(key, header, signature, request.body)):
+        if not any_secret(self.options.webhook_key, lambda key: _verifies(key, name, signature, request.body)):
             raise AnymailWebhookValidationFailure(
-                f"its {header} is missing or wrong. Compare POSTAL_WEBHOOK_KEY with what `postal default-dkim-record` "
+                f"its {name} is missing or wrong. Compare POSTAL_WEBHOOK_KEY with what `postal default-dkim-record` "
                 "prints after p=: it is not the DKIM key of a domain."
             )
 
 
-def _verifies(key: str, header: str, signature: bytes, signed: bytes) -> bool:
+def _verifies(key: str, name: str, signature: bytes, signed: bytes) -> bool:
     rsa = public_key(key)
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
     from cryptography.hazmat.primitives.hashes import SHA1, SHA256
 
     try:
-        rsa.verify(signature, signed, PKCS1v15(), SHA256() if header == SIGNATURE_256 else SHA1())  # noqa: S303
+        rsa.verify(signature, signed, PKCS1v15(), SHA256() if name == SIGNATURE_256 else SHA1())  # noqa: S303
     except InvalidSignature:
         return False
     return True

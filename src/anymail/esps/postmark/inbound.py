@@ -19,6 +19,7 @@ from anymail.signals import AnymailInboundEvent
 class PostmarkInbound(Webhook[WebhookOptions]):
     name = "Postmark"
     slug = "postmark"
+    receives_mail = True
 
     def items(self, request: HttpRequest) -> Sequence[Any]:
         return [json_object(request)]
@@ -35,12 +36,13 @@ class PostmarkInbound(Webhook[WebhookOptions]):
         if headers and headers[0][0].lower() == "return-path":
             envelope_sender = headers.pop(0)[1].strip("<>")
         message = _from_raw(item) if item.get("RawEmail") else _from_fields(item, headers)
-        of = {name.lower(): value for name, value in headers}
+        # Those of Postmark's spam filter stand above those that the mail came with.
+        first = {name.lower(): value for name, value in reversed(headers)}
         message.envelope_sender = envelope_sender
         message.envelope_recipient = string_of(item.get("OriginalRecipient"))
         message.stripped_text = string_of(item.get("StrippedTextReply"))
-        message.spam_detected = of.get("x-spam-status", "").lower() == "yes"
-        message.spam_score = number_of(of.get("x-spam-score"))
+        message.spam_detected = first.get("x-spam-status", "").lower() == "yes"
+        message.spam_score = number_of(first.get("x-spam-score"))
         yield AnymailInboundEvent(message=message, event_id=string_of(item.get("MessageID")), esp_event=item)
 
 

@@ -47,9 +47,9 @@ class ResendInboundOptions(WebhookOptions):
 class ResendInbound(ResendAPI, ResendWebhook[ResendInboundOptions]):
     Options = ResendInboundOptions
     secret_option = "inbound_secret"
-    fetches = True
+    receives_mail = True
 
-    def events(self, item: Call) -> Flow[Events]:
+    def read(self, item: Call) -> Flow[Events]:
         kind = string_of(item.body.get("type"))
         if kind not in (None, "email.received"):
             raise AnymailConfigurationError(
@@ -60,7 +60,7 @@ class ResendInbound(ResendAPI, ResendWebhook[ResendInboundOptions]):
         if kind is None or not email_id:
             raise AnymailWebhookValidationFailure("it names no received email.")
         path = f"emails/receiving/{quote(email_id, safe='')}"
-        email = yield from self._read(f"{path}?html_format=cid")
+        email = yield from self._object(f"{path}?html_format=cid")
         if email.get("id") != email_id:
             raise AnymailWebhookValidationFailure("the email that it names is not what Resend's API has under that id.")
         if url := object_of(email.get("raw")).get("download_url"):
@@ -81,7 +81,7 @@ class ResendInbound(ResendAPI, ResendWebhook[ResendInboundOptions]):
             )
         ]
 
-    def _read(self, path: str) -> Flow[dict[str, Any]]:
+    def _object(self, path: str) -> Flow[dict[str, Any]]:
         """An object of the API."""
         url = f"{self.options.api_url}{path}"
         response = yield Request.get(url, headers=self._request_headers, max_response=_LARGEST)
@@ -111,7 +111,7 @@ class ResendInbound(ResendAPI, ResendWebhook[ResendInboundOptions]):
         files: list[AnymailInboundMessage] = []
         query = ""
         while True:
-            page = yield from self._read(f"{path}/attachments{query}")
+            page = yield from self._object(f"{path}/attachments{query}")
             for file in map(object_of, page["data"]):
                 content = yield from self._download(file.get("download_url"))
                 files.append(_file(file, content))

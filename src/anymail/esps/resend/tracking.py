@@ -16,7 +16,7 @@ from django.http import HttpRequest
 
 from anymail.conf import Secret, WebhookOptions, secrets
 from anymail.esps.kit.values import from_json, json_object_of, list_of, object_of, string_of
-from anymail.esps.kit.webhook import Events, Webhook, any_secret, constant_time_equal, json_object, utc_time
+from anymail.esps.kit.webhook import Events, Webhook, any_secret, constant_time_equal, header, json_object, utc_time
 from anymail.exceptions import AnymailConfigurationError, AnymailWebhookValidationFailure
 from anymail.signals import AnymailTrackingEvent, EventType, RejectReason
 
@@ -104,14 +104,18 @@ class ResendWebhook(Webhook[OptionsT]):
             )
         self.check_age(timestamp)
 
+    def call_id(self, request: HttpRequest) -> str:
+        """/docs/webhooks/retries-and-replays"""
+        return _header(request, "id")
+
     def items(self, request: HttpRequest) -> Sequence[Any]:
         return [Call(_header(request, "id") or None, json_object(request))]
 
 
 def _header(request: HttpRequest, name: str) -> str:
     """A header of the signature, under Svix's name or that of the Standard Webhooks."""
-    prefix = "svix" if "svix-signature" in request.headers or "svix-id" in request.headers else "webhook"
-    return request.headers.get(f"{prefix}-{name}", "")
+    prefix = "svix" if header(request, "svix-signature") or header(request, "svix-id") else "webhook"
+    return header(request, f"{prefix}-{name}")
 
 
 def signing_key(secret: str, setting: str) -> bytes:

@@ -88,7 +88,7 @@ OptionsT = TypeVar("OptionsT", bound=SNSOptions)
 
 
 class SNSWebhook(TopicWebhook[OptionsT]):
-    """A webhook that a topic calls. A subclass writes ``read``."""
+    """A webhook that a topic calls. A subclass writes ``notified``."""
 
     name = "Scaleway"
     slug = "scaleway"
@@ -139,9 +139,9 @@ class SNSWebhook(TopicWebhook[OptionsT]):
                 )
         return [envelope]
 
-    def events(self, item: dict[str, Any]) -> Flow[Events]:
+    def read(self, item: dict[str, Any]) -> Flow[Events]:
         if item["Type"] == "Notification":
-            return self.read(item)
+            return self.notified(item)
         # The SubscribeURL of an UnsubscribeConfirmation would subscribe again.
         if item["Type"] == "SubscriptionConfirmation":
             if self.options.auto_confirm_sns_subscriptions:
@@ -154,7 +154,7 @@ class SNSWebhook(TopicWebhook[OptionsT]):
                 )
         return ()
 
-    def read(self, envelope: dict[str, Any]) -> Events:
+    def notified(self, envelope: dict[str, Any]) -> Events:
         """The events that a notification tells of."""
         raise NotImplementedError
 

@@ -70,7 +70,7 @@ BLOCKLISTS: dict[str, Kind] = {
 class ScalewayTracking(SNSWebhook[ScalewayTrackingOptions]):
     Options = ScalewayTrackingOptions
 
-    def read(self, envelope: dict[str, Any]) -> Events:
+    def notified(self, envelope: dict[str, Any]) -> Events:
         event = message_of(envelope, "it is not of an email")
         project_id = self.options.project_id
         if project_id and not self.options.webhook_topic_arns and event.get("project_id") != project_id:

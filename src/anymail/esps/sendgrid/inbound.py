@@ -8,28 +8,19 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-from django.core.exceptions import RequestDataTooBig
 from django.http import HttpRequest
 
 from anymail.conf import Secret, WebhookOptions, secrets
+from anymail.esps.kit.forms import MULTIPART, Form, form_of
 from anymail.esps.kit.values import json_object_of, list_of, number_of, string_of
 from anymail.esps.kit.webhook import Events, Webhook, json_body
 from anymail.esps.sendgrid.tracking import signed_timestamp
 from anymail.exceptions import AnymailConfigurationError, AnymailError, AnymailWebhookValidationFailure
 from anymail.inbound import AnymailInboundMessage
 from anymail.signals import AnymailInboundEvent
-
-# Above the 30 MB that SendGrid passes on.
-LARGEST = 40 * 1024 * 1024
-MOST_PARTS = 1_000
-
-Form = dict[str, bytes]
-
-_FORM = "multipart/form-data"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,17 +31,11 @@ class SendGridInboundOptions(WebhookOptions):
     )
 
 
-class Post(NamedTuple):
-    """A call: its form, with every value in bytes, and the request."""
-
-    form: Form
-    request: HttpRequest
-
-
 class SendGridInbound(Webhook[SendGridInboundOptions]):
     name = "SendGrid"
     slug = "sendgrid"
     Options = SendGridInboundOptions
+    receives_mail = True
     # SendGrid tries for 72 hours, and does not say that it signs each attempt afresh.
     default_max_age = 73 * 3600
 
@@ -59,10 +44,6 @@ class SendGridInbound(Webhook[SendGridInboundOptions]):
         return bool(self.options.inbound_webhook_verification_key)
 
     def verify(self, request: HttpRequest) -> str | None:
-        _read_whole(request)
-        if request.content_type == _FORM:
-            # Until it is read here: Django refuses forms with fields above DATA_UPLOAD_MAX_MEMORY_SIZE.
-            request.content_type = "application/octet-stream"
         if self.signature_configured:
             try:
                 self.check_age(signed_timestamp(request, self.options.inbound_webhook_verification_key, "INBOUND"))
@@ -78,65 +59,37 @@ class SendGridInbound(Webhook[SendGridInboundOptions]):
                     "SendGrid's event webhook calls Anymail's SendGrid inbound URL: set it to the URL "
                     "sendgrid/tracking/."
                 )
-        if "boundary" in (request.content_params or {}):
-            request.content_type = _FORM
-        return [Post(_form_of(request), request)]
+        if request.content_type != MULTIPART or not form_of(request).parts:
+            raise AnymailWebhookValidationFailure("The body is not a form as Inbound Parse posts it.")
+        return [request]
 
-    def events(self, item: Post) -> Events:
+    def events(self, item: HttpRequest) -> Events:
         try:
-            message = _received(item.form)
+            message = _received(form_of(item))
         except Exception as error:
             raise AnymailError("A mail from SendGrid's Inbound Parse cannot be read.") from error
-        yield AnymailInboundEvent(message=message, esp_event=item.request)
-
-
-def _read_whole(request: HttpRequest) -> None:
-    """Read the body, however DATA_UPLOAD_MAX_MEMORY_SIZE (2.5 MB by default) limits it: a 413 would lose the mail."""
-    if not getattr(request, "_read_started", False):
-        body = request.read(LARGEST + 1)
-        if len(body) > LARGEST:
-            raise RequestDataTooBig
-        request._body = body
-
-
-def _form_of(request: HttpRequest) -> Form:
-    """The parts of a form (RFC 7578) in bytes: Django decodes text in one charset, and drops files with odd names."""
-    boundary = request.content_params.get("boundary", "") if request.content_params else ""
-    delimiter = f"\r\n--{boundary}".encode("latin-1", "replace")
-    _, *parts = (b"\r\n" + request.body).split(delimiter, MOST_PARTS) if boundary else [b""]
-    form: Form = {}
-    for part in parts:
-        head, blank, content = part.partition(b"\r\n\r\n")
-        name = _NAME.search(head)
-        if name and blank:
-            form[name[1].decode("utf-8", "replace")] = content
-    if not form or len(parts) >= MOST_PARTS:
-        raise AnymailWebhookValidationFailure("The body is not a form as Inbound Parse posts it.")
-    return form
-
-
-_NAME = re.compile(rb';\s*name="([^"]*)"')
+        yield AnymailInboundEvent(message=message, esp_event=item)
 
 
 def _received(form: Form) -> AnymailInboundMessage:
     # Without headers it is posted as the raw, full MIME message.
-    message = _parsed(form) if "headers" in form else AnymailInboundMessage.parse_raw_mime_bytes(form["email"])
+    message = _parsed(form) if "headers" in form else AnymailInboundMessage.parse_raw_mime_bytes(_field(form, "email"))
     message.envelope_sender, message.envelope_recipient = _envelope(form)
     message.spam_score = number_of(form.get("spam_score"))
     return message
 
 
 def _parsed(form: Form) -> AnymailInboundMessage:
-    charsets = json.loads(form.get("charsets", b"{}"))
-    attachments: dict[str, dict[str, str]] = json.loads(form.get("attachment-info", b"{}"))
+    charsets = json.loads(form.get("charsets") or b"{}")
+    attachments: dict[str, dict[str, str]] = json.loads(form.get("attachment-info") or b"{}")
     return AnymailInboundMessage.construct(
-        raw_headers=form["headers"].decode("utf-8", "surrogateescape"),
+        raw_headers=_field(form, "headers").decode("utf-8", "surrogateescape"),
         text=_text(form.get("text"), charsets.get("text")),
         html=_text(form.get("html"), charsets.get("html")),
         attachments=[
             AnymailInboundMessage.construct_attachment(
                 content_type=info.get("type") or "application/octet-stream",
-                content=form[key],
+                content=_field(form, key),
                 charset=info.get("charset"),
                 filename=info.get("filename") or info.get("name"),
                 content_id=info.get("content-id"),
@@ -145,6 +98,13 @@ def _parsed(form: Form) -> AnymailInboundMessage:
             if key in form
         ],
     )
+
+
+def _field(form: Form, name: str) -> bytes:
+    content = form.get(name)
+    if content is None:
+        raise AnymailWebhookValidationFailure(f"it has no {name}.")
+    return content
 
 
 def _text(content: bytes | None, charset: str | None) -> str | None:

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 from django.http import HttpRequest
 
 from anymail.conf import Secret, WebhookOptions, secrets
+from anymail.esps.kit.forms import MULTIPART, form_of
 from anymail.esps.kit.values import texts_of
-from anymail.esps.kit.webhook import Events, Webhook, any_secret, json_body, posix_time
+from anymail.esps.kit.webhook import Events, Webhook, any_secret, header, json_body, posix_time
 from anymail.exceptions import (
     AnymailConfigurationError,
     AnymailImproperlyInstalled,
@@ -108,8 +109,8 @@ class SendGridTracking(Webhook[SendGridTrackingOptions]):
         return None
 
     def items(self, request: HttpRequest) -> Sequence[Any]:
-        if request.content_type == "multipart/form-data":
-            if "envelope" in request.POST:
+        if request.content_type == MULTIPART:
+            if "envelope" in form_of(request):
                 raise AnymailConfigurationError(
                     "SendGrid's Inbound Parse calls Anymail's SendGrid tracking URL: set it to the URL "
                     "sendgrid/inbound/."
@@ -123,6 +124,7 @@ class SendGridTracking(Webhook[SendGridTrackingOptions]):
     def events(self, item: dict[str, Any]) -> Events:
         text = {key: value for key, value in item.items() if isinstance(value, str) and value}
         event = text.get("event", "")
+        own = _own_fields(item, event)
         yield AnymailTrackingEvent(
             event_type=EVENTS.get(event, EventType.UNKNOWN),
             reject_reason=_reject_reason(event, text),
@@ -130,7 +132,7 @@ class SendGridTracking(Webhook[SendGridTrackingOptions]):
             timestamp=posix_time(item.get("timestamp")),
             event_id=text.get("sg_event_id"),
             recipient=text.get("email"),
-            metadata={key: value for key, value in item.items() if key not in _own_fields(item, event)},
+            metadata={key: value for key, value in item.items() if key not in own},
             tags=_tags(item.get("category")),
             description=text.get(DESCRIPTIONS.get(event, "")),
             mta_response=None if event == "dropped" else text.get("response") or text.get("reason"),
@@ -162,10 +164,10 @@ def _tags(category: Any) -> list[str]:
 def signed_timestamp(request: HttpRequest, keys: Sequence[Secret], kind: str) -> str:
     """The timestamp of a call that one of the keys verifies. Raises AnymailWebhookValidationFailure for any other."""
     setting = f"SENDGRID_{kind}_WEBHOOK_VERIFICATION_KEY"
-    timestamp = request.headers.get(TIMESTAMP, "")
+    timestamp = header(request, TIMESTAMP)
     signed = timestamp.encode("utf-8", "surrogateescape") + request.body
     try:
-        signature = b64decode(request.headers.get(SIGNATURE, ""), validate=True)
+        signature = b64decode(header(request, SIGNATURE), validate=True)
     except (binascii.Error, ValueError):
         signature = b""
     if not any_secret(keys, lambda key: _verifies(_public_key(key, setting), signature, signed)):

@@ -15,6 +15,7 @@ from anymail.signals import AnymailInboundEvent
 
 class SparkPostInbound(SparkPostWebhook[SparkPostWebhookOptions]):
     Options = SparkPostWebhookOptions
+    receives_mail = True
 
     def events(self, item: dict[str, Any]) -> Events:
         event_class, relay = self.event_of(item)

@@ -13,7 +13,16 @@ from django.http import HttpRequest
 
 from anymail.conf import Secret, WebhookOptions, boolean, option, secrets
 from anymail.esps.kit.values import object_of, text_of, text_or_digits_of
-from anymail.esps.kit.webhook import Events, Webhook, any_secret, constant_time_equal, json_body, posix_time, utc_time
+from anymail.esps.kit.webhook import (
+    Events,
+    Webhook,
+    any_secret,
+    constant_time_equal,
+    header,
+    json_body,
+    posix_time,
+    utc_time,
+)
 from anymail.exceptions import AnymailConfigurationError, AnymailWebhookValidationFailure
 from anymail.signals import AnymailTrackingEvent, EventType, RejectReason
 
@@ -102,7 +111,7 @@ class SparkPostWebhook(Webhook[OptionsT]):
         return bool(self.options.webhook_token)
 
     def verify(self, request: HttpRequest) -> str | None:
-        given = request.headers.get(self.options.webhook_token_header, "")
+        given = header(request, self.options.webhook_token_header)
         if self.signature_configured and not any_secret(
             self.options.webhook_token, lambda token: constant_time_equal(given, token)
         ):
@@ -111,6 +120,10 @@ class SparkPostWebhook(Webhook[OptionsT]):
                 "SparkPost with SPARKPOST_WEBHOOK_TOKEN."
             )
         return None
+
+    def call_id(self, request: HttpRequest) -> str:
+        """The batch's, the same when it is sent again: https://developers.sparkpost.com/api/webhooks/"""
+        return header(request, "X-MessageSystems-Batch-ID")
 
     def items(self, request: HttpRequest) -> Sequence[Any]:
         body = json_body(request)
