@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import django
@@ -12,6 +13,7 @@ from django.test import override_settings
 from django.urls import include, path
 
 from anymail import checks
+from anymail.mail.message import DEFAULTABLE
 from anymail.webhooks.mailjet import MailjetTrackingWebhookView
 
 PATH = "anymail.backends.postmark.EmailBackend"
@@ -106,10 +108,88 @@ def test_a_setting_that_somebody_reads(name: str) -> None:
 
 
 def test_a_default_that_no_message_has() -> None:
-    anymail = {"SEND_DEFAULTS": {"metdata": {}, "tags": ["a"]}, "POSTMARK_SEND_DEFAULTS": {"headers": {}}}
-    found_now = found(checks.check_settings, ANYMAIL=anymail)
-    assert [one for one, _ in found_now] == ["anymail.W005"] * 2
+    anymail = {"SEND_DEFAULTS": {"metdata": {}, "tags": ["a"]}, "POSTMARK_SEND_DEFAULTS": {"encoding": "x"}}
+    found_now = found(checks.check_settings, ANYMAIL=anymail, ANYMAIL_MAILGUN_SEND_DEFAULTS={"tag": "a"})
+    assert [one for one, _ in found_now] == ["anymail.W005"] * 3
+    assert 'ANYMAIL["SEND_DEFAULTS"]["metdata"]' in found_now[0][1]
     assert "'metadata'" in found_now[0][1]
+    assert 'ANYMAIL_MAILGUN_SEND_DEFAULTS["tag"]' in found_now[2][1]
+
+
+@pytest.mark.skipif(django.VERSION < (6, 1), reason="MAILERS came with Django 6.1")
+def test_a_mailers_default_that_no_message_has() -> None:
+    mailers = {"default": {"BACKEND": PATH, "OPTIONS": {"send_defaults": {"metdata": {}}}}}
+    [(identifier, text)] = found(checks.check_settings, MAILERS=mailers, ANYMAIL=TOKEN)
+    assert identifier == "anymail.W005"
+    assert "MAILERS['default']" in text
+
+
+def test_a_default_of_none() -> None:
+    anymail = {"SEND_DEFAULTS": {"tags": None, "from_email": None}}
+    [(identifier, text)] = found(checks.check_settings, ANYMAIL=anymail)
+    assert identifier == "anymail.W005"
+    assert '["tags"] is None' in text
+
+
+ALL_DEFAULTS = {
+    "from_email": "Shop <shop@example.com>", "to": ["a@example.com"], "cc": ["a@example.com"], "bcc": ["a@example.com"],
+    "reply_to": ["a@example.com"], "subject": "Hi", "body": "Hello", "content_subtype": "html",
+    "alternatives": [("<amp>", "text/x-amp-html")], "attachments": [("a.txt", "x", "text/plain")],
+    "extra_headers": {"X-Shop": "7"}, "envelope_sender": "bounces@example.com", "metadata": {"a": 1},
+    "merge_metadata": {"a@example.com": {"a": 1}}, "merge_headers": {"a@example.com": {"X-A": "1"}}, "tags": ["t"],
+    "track_opens": True, "track_clicks": False, "send_at": 1_800_000_000, "template_id": 7,
+    "merge_data": {"nobody@example.com": {"a": 1}}, "merge_global_data": {"a": 1}, "esp_extra": {"a": 1},
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("error")
+def test_all_that_can_have_a_default() -> None:
+    settings = in_use("anymail.backends.test.EmailBackend")
+    assert set(ALL_DEFAULTS) == set(DEFAULTABLE)
+    assert found(checks.check_settings, **settings, ANYMAIL={"SEND_DEFAULTS": ALL_DEFAULTS}) == []
+
+
+@pytest.mark.parametrize("name", ["DEFAULT_FROM_EMAIL", "SERVER_EMAIL"])
+@pytest.mark.parametrize("address", ["Shop, Inc. <shop@example.com>", "shop", "", None, 7, "shop@☃.example"])
+def test_a_sender_that_cannot_be_read(name: str, address: Any) -> None:
+    [(identifier, text)] = found(checks.check_settings, **in_use(PATH), ANYMAIL=TOKEN, **{name: address})
+    assert identifier == "anymail.E008"
+    assert f"The setting {name}" in text
+    assert "shop@" not in text
+    # Another backend may read it.
+    other = in_use("django.core.mail.backends.locmem.EmailBackend")
+    assert found(checks.check_settings, **other, ANYMAIL={}, **{name: address}) == []
+
+
+def test_the_encoder_in_force_reads_the_sender() -> None:
+    settings = {**in_use(PATH), "DEFAULT_FROM_EMAIL": "shop@☃.example"}
+    assert found(checks.check_settings, **settings, ANYMAIL={**TOKEN, "IDNA_ENCODER": "uts46"}) == []
+
+
+@pytest.mark.parametrize(
+    ("defaults", "words"),
+    [
+        ({"from_email": "Shop, Inc. <shop@example.com>"}, "from_email .* needs double quotes"),
+        ({"tags": "shop"}, "tags must be a list"),
+        ({"track_opens": "False"}, "track_opens is of type str"),
+        ({"metadata": ["a"]}, "metadata is of type list"),
+        ({"merge_data": {"a@example.com": "x"}}, "merge_data has a value"),
+        ({"send_at": "soon"}, "send_at"),
+    ],
+)
+def test_defaults_that_cannot_be_sent(defaults: dict[str, Any], words: str) -> None:
+    [(identifier, text)] = found(checks.check_settings, **in_use(PATH), ANYMAIL={**TOKEN, "SEND_DEFAULTS": defaults})
+    assert identifier == "anymail.E008"
+    assert re.search(words, text)
+
+
+@pytest.mark.parametrize(("ignore", "effect"), [(False, "every message will be refused"), (True, "have no effect")])
+def test_defaults_that_the_esp_does_not_support(ignore: bool, effect: str) -> None:
+    anymail = {**TOKEN, "SEND_DEFAULTS": {"tags": ["a", "b"]}, "IGNORE_UNSUPPORTED_FEATURES": ignore}
+    [(identifier, text)] = found(checks.check_settings, **in_use(PATH), ANYMAIL=anymail)
+    assert identifier == "anymail.W008"
+    assert effect in text
+    assert "multiple tags" in text
 
 
 @pytest.mark.parametrize("path", ["anymail.backends.postmrk.EmailBackend", "anymail.backends.postmark.Backend"])

@@ -18,8 +18,15 @@ from django.utils.module_loading import import_string
 
 from anymail.conf import Options, setting_names
 from anymail.esps import REGISTRY, esp_class
-from anymail.exceptions import AnymailConfigurationError
-from anymail.mail.message import DEFAULTABLE
+from anymail.exceptions import (
+    AnymailConfigurationError,
+    AnymailError,
+    AnymailInvalidAddress,
+    AnymailNotSupportedWarning,
+)
+from anymail.mail.addresses import IdnaEncoder, parse_addresses
+from anymail.mail.message import DEFAULTABLE, outgoing_mail
+from anymail.mail.supports import check, fit
 
 _TAG = "anymail"
 
@@ -45,18 +52,73 @@ def check_settings(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
         for name in anymail
         if name not in known
     ]
-    no_defaults: list[CheckMessage] = [
-        checks.Warning(
-            f'ANYMAIL["{setting}"]["{name}"] is no attribute that can have a default.',
-            hint=_hint(name, set(DEFAULTABLE), str),
-            id="anymail.W005",
+    return [*unread, *_defaults_without_effect(anymail), *_senders()]
+
+
+def _defaults_without_effect(anymail: dict[str, Any]) -> Iterator[CheckMessage]:
+    """Names in the send defaults that no message has, wherever they are set; and a None, which removes nothing."""
+    places = {f'ANYMAIL["{name}"]': value for name, value in anymail.items() if name.endswith("SEND_DEFAULTS")}
+    for prefix in ("", *(f"{one}_" for one in sorted(_prefixes()))):
+        name = f"ANYMAIL_{prefix}SEND_DEFAULTS"
+        places[name] = getattr(settings, name, None)
+    for alias, one in (getattr(settings, "MAILERS", {}) if hasattr(mail, "mailers") else {}).items():
+        options = one.get("OPTIONS") if isinstance(one, dict) else None
+        if isinstance(options, dict):
+            places[f'MAILERS[{alias!r}]["OPTIONS"]["send_defaults"]'] = options.get("send_defaults")
+    for where, defaults in places.items():
+        for name, value in defaults.items() if isinstance(defaults, dict) else ():
+            if name not in DEFAULTABLE:
+                hint = _hint(name, set(DEFAULTABLE), str)
+                text = f'{where}["{name}"] is no attribute that can have a default.'
+                yield checks.Warning(text, hint=hint, id="anymail.W005")
+            elif value is None and name != "from_email":
+                text = f'{where}["{name}"] is None, which has no effect: leave it out.'
+                yield checks.Warning(text, id="anymail.W005")
+
+
+def _senders() -> Iterator[CheckMessage]:
+    """The addresses in Django's settings can be read, and each mailer's send defaults be sent."""
+    encoders: dict[IdnaEncoder, None] = {}
+    for alias, backend in _mailers():
+        try:
+            made = _make(alias, backend)
+        except (ImproperlyConfigured, TypeError):
+            continue  # check_mailers says so
+        encoders[made.options.idna_encoder] = None
+        if made.options.send_defaults:
+            yield from _unsendable_defaults(alias, made)
+    for name in ("DEFAULT_FROM_EMAIL", "SERVER_EMAIL"):
+        for idna in encoders:
+            try:
+                empty = not parse_addresses(getattr(settings, name), f"The setting {name}", idna)
+                text = f"The setting {name} is empty: give an address." if empty else None
+            except (AnymailInvalidAddress, TypeError) as error:
+                text = str(error)
+            if text:
+                yield checks.Error(text, id="anymail.E008")
+                break
+
+
+def _unsendable_defaults(alias: str | None, backend: Any) -> Iterator[CheckMessage]:
+    where = f"The send defaults of MAILERS[{alias!r}]" if alias else f"The send defaults for {backend.esp.name}"
+    # A message that asks for nothing itself.
+    message = mail.EmailMessage(to=["recipient@example.com"])
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", AnymailNotSupportedWarning)
+            one = outgoing_mail(message, defaults=backend.options.send_defaults, idna=backend.options.idna_encoder)
+            one = fit(one, backend.esp.supports)
+    except (AnymailError, TypeError) as error:
+        yield checks.Error(f"{where} cannot be sent: {error}", id="anymail.E008")
+        return
+    if unsupported := ", ".join(each.what for each in check(one, backend.esp.supports)):
+        effect = (
+            "they have no effect" if backend.options.ignore_unsupported_features else "every message will be refused"
         )
-        for setting, defaults in anymail.items()
-        if setting.endswith("SEND_DEFAULTS") and isinstance(defaults, dict)
-        for name in defaults
-        if name not in DEFAULTABLE
-    ]
-    return unread + no_defaults
+        yield checks.Warning(
+            f"{where} hold what {backend.esp.name} does not support, so that {effect}: {unsupported}.",
+            id="anymail.W008",
+        )
 
 
 @checks.register(_TAG)

@@ -111,6 +111,7 @@ class AnymailMessageMixin(EmailMessage):
         return await asend(self, using=using)
 
 
+setattr(AnymailMessageMixin, NeverSet.MARK, True)
 for _name, _make in _UNSET.items():
     setattr(AnymailMessageMixin, _name, NeverSet(_name, _make))
 

@@ -237,6 +237,8 @@ class TestHeaders:
             ({"from_email": "Shop, Inc. <shop@example.com>"}, "from_email .* needs double quotes"),
             ({"to": ["Shop, Inc. <shop@example.com>"]}, r"to\[0\] .* needs double quotes"),
             ({"envelope_sender": "x"}, "envelope_sender is not a valid"),
+            ({"envelope_sender": 7}, "envelope_sender is not an email address but of type int"),
+            ({"from_email": 7}, "from_email is not an email address but of type int"),
         ],
     )
     def test_what_is_wrong_is_named(self, attributes: dict[str, Any], where: str) -> None:

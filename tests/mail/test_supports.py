@@ -96,6 +96,7 @@ BESIDE: dict[str, tuple[dict[str, Any], str, list[str]]] = {
         ["merge_headers with template_id"],
     ),
     "a batch without own headers": ({"merge_headers": {}}, "merge_headers", []),
+    "tags": ({"tags": ["receipt"]}, "tags", ["tags with template_id"]),
     "a To header": (
         {"headers": {"To": "all@example.com"}},
         "to_header",

@@ -94,7 +94,7 @@ def parse_addresses(
     shows no address. ``idna`` encodes the domains (default: IDNA 2008).
     """
     encode = idna or encode_idna2008
-    if isinstance(value, (str, Promise)):
+    if isinstance(value, (str, Promise)) or not isinstance(value, Iterable | None):
         return _read(value, field, encode)
     found: list[EmailAddress] = []
     for index, one in enumerate(value or ()):

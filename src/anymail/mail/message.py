@@ -35,6 +35,9 @@ class NeverSet:
     the send default stays in force.
     """
 
+    #: An attribute of every class that has such attributes, so that others are read faster.
+    MARK = "_anymail_never_set"
+
     def __init__(self, name: str, make: Callable[[], Any]) -> None:
         self._name = f"_unset_{name}"
         self._make = make
@@ -193,6 +196,7 @@ class _Normaliser:
         self.conceal = conceal
         self.defaults = defaults
         self.idna = idna
+        self.may_be_never_set = hasattr(type(message), NeverSet.MARK)
 
     def value(self, name: str) -> Any:
         """The attribute as it is in force: None when there is none."""
@@ -215,9 +219,10 @@ class _Normaliser:
         return own
 
     def _own(self, name: str) -> Any:
-        never_set = getattr(type(self.message), name, None)
-        if isinstance(never_set, NeverSet) and name not in vars(self.message) and not never_set.filled(self.message):
-            return _UNSET
+        if self.may_be_never_set and name not in vars(self.message):
+            never_set = getattr(type(self.message), name, None)
+            if isinstance(never_set, NeverSet) and not never_set.filled(self.message):
+                return _UNSET
         if name == "esp_extra" and self.conceal and isinstance(getattr(self.message, name, None), Mapping):
             # Not in a variable here, where a report of an error would show it.
             return self.conceal(getattr(self.message, name))
@@ -455,6 +460,8 @@ def _spellings(address: EmailAddress) -> tuple[str, str]:
 
 
 def _spellings_of_key(key: str, idna: IdnaEncoder) -> set[str]:
+    if key.isascii() and not set(' <,"') & set(key):
+        return {key.casefold()}
     try:
         [address] = parse_addresses(key, "key", idna)
     except ValueError:  # nothing that can be read, or several: it is nobody's

@@ -25,11 +25,13 @@ _CONTENT: tuple[tuple[str, str, Any], ...] = (
     ("html", "html", ""),
     ("amp", "an AMP body", None),
     ("to_header", "a To header in extra_headers", None),
+    ("tags", "tags", ()),
 )
 #: All that may stand beside a template: see ``Supports.beside_template``.
-ALL_CONTENT = frozenset(
-    {"subject", "text", "html", "amp", "alternatives", "attachments", "inline", "headers", "merge_headers", "to_header"}
-)
+ALL_CONTENT = frozenset({
+    "subject", "text", "html", "amp", "alternatives", "attachments", "inline", "headers", "merge_headers", "to_header",
+    "tags",
+})  # fmt: skip
 # The bodies of a message: a stored template has its own.
 _BODIES: dict[str, Any] = {"text": "", "html": "", "amp": None}
 
