@@ -10,7 +10,8 @@ from unittest import mock
 import pytest
 
 from anymail.conf import Secret, SendOptions
-from anymail.delivery.calls import Caller, Pace
+from anymail.delivery.calls import Caller
+from anymail.delivery.retries import Throttle
 from anymail.esps.kit.sending import ESP
 from anymail.esps.postmark.sending import Postmark
 from anymail.exceptions import AnymailAPIError, AnymailTransportError
@@ -62,7 +63,6 @@ def run(request: pytest.FixtureRequest) -> Any:
             mock.patch("time.sleep", sleep),
             mock.patch("asyncio.sleep", asleep),
             mock.patch("time.monotonic", side_effect=lambda: now[0]),
-            mock.patch.object(caller, "pace", Pace(lambda: now[0])),
         ):
             try:
                 if request.param == "sync":
@@ -91,13 +91,14 @@ POST = Request.post("https://esp.example/send", headers={}, json={})
 WITH_KEY = Request.post("https://esp.example/send", headers={}, json={}, idempotency_key="k")
 GET = Request.get("https://esp.example/", headers={})
 OK = answer(200, {"fine": True})
+MAINTENANCE = answer(503, {"ErrorCode": 100, "Message": "Maintenance"})
 REFUSED = AnymailTransportError("connection refused", sent=False, retryable=True)
 LOST = AnymailTransportError("the reply was lost", category="timeout", sent=None)
 
 # The request, the outcomes, and how many calls are made.
 REPEATED: dict[str, tuple[Request, list[Any], int]] = {
     "connection refused": (POST, [REFUSED, REFUSED, OK], 3),
-    "maintenance": (POST, [answer(503), OK], 2),
+    "maintenance": (POST, [MAINTENANCE, OK], 2),
     "too many": (POST, [answer(429), answer(429), answer(429), answer(429), OK], 5),
     "lost reply, with a key": (WITH_KEY, [LOST, OK], 2),
     "its fault, with a key": (WITH_KEY, [answer(500), OK], 2),
@@ -107,6 +108,7 @@ NOT_REPEATED: dict[str, tuple[Request, Any, bool | None]] = {
     "lost reply": (POST, LOST, None),
     "its fault": (POST, answer(500), None),
     "bad gateway": (POST, answer(502), None),
+    "unavailable, says who": (POST, answer(503, "<html>Service unavailable</html>"), None),
     "bad message": (POST, answer(422), False),
     "bad credentials": (POST, answer(401), False),
     "unreadable": (POST, answer(200, "<html>"), True),
@@ -129,6 +131,29 @@ def test_never_repeated(run: Callable[..., Any], ask: Request, outcome: Any, sen
     assert error.sent is sent
     assert len(script.requests) == 1
     assert waits == []
+
+
+# What the repeat of a call meets whose first response was lost.
+AFTER_A_LOST_RESPONSE: dict[str, Any] = {
+    "bad message": answer(422),
+    "bad credentials": answer(401),
+    "no quota": answer(402),
+    "connection refused": REFUSED,
+    "lost again": LOST,
+    "its fault": answer(500),
+    "too many, and no patience": answer(429, headers={"Retry-After": "3600"}),
+}
+
+
+@pytest.mark.parametrize("first", [LOST, answer(500)], ids=["lost", "its fault"])
+@pytest.mark.parametrize("then", AFTER_A_LOST_RESPONSE.values(), ids=AFTER_A_LOST_RESPONSE.keys())
+def test_what_is_unknown_stays_unknown_whatever_the_repeat_meets(
+    run: Callable[..., Any], first: Any, then: Any
+) -> None:
+    error, script, _ = run(first, then, then, then, ask=WITH_KEY)
+    assert isinstance(error, AnymailAPIError)
+    assert (error.sent, error.retryable) == (None, False)
+    assert len(script.requests) >= 2
 
 
 SHORT_KEY = Request.post("https://esp.example/send", headers={}, json={}, idempotency_key="k", idempotency_seconds=55)
@@ -162,7 +187,7 @@ def test_attempts_come_to_an_end(run: Callable[..., Any]) -> None:
 
 
 def test_retries_can_be_turned_off(run: Callable[..., Any]) -> None:
-    for outcome in (REFUSED, answer(429), answer(503)):
+    for outcome in (REFUSED, answer(429), MAINTENANCE):
         _, script, waits = run(outcome, retries=0)
         assert (len(script.requests), waits) == (1, [])
 
@@ -170,7 +195,7 @@ def test_retries_can_be_turned_off(run: Callable[..., Any]) -> None:
 def test_waits_as_long_as_the_esp_asks(run: Callable[..., Any]) -> None:
     _, _, waits = run(answer(429, headers={"Retry-After": "7"}), OK)
     assert waits[0] == 7
-    _, _, waits = run(answer(503, headers={"Retry-After": "4"}), OK)
+    _, _, waits = run(answer(503, {"ErrorCode": 100, "Message": "Maintenance"}, headers={"Retry-After": "4"}), OK)
     assert waits[0] == 4
 
 
@@ -201,29 +226,27 @@ def test_patience_with_a_rate_limit_comes_to_an_end(run: Callable[..., Any]) -> 
     assert sum(waits) <= 10
 
 
-class TestPace:
+class TestThrottle:
     """A 429 holds back the whole run."""
 
     def setup_method(self) -> None:
-        self.now = 100.0
-        self.pace = Pace(lambda: self.now)
+        self.throttle = Throttle()
 
     def test_no_wait_until_the_esp_complains(self) -> None:
-        assert [self.pace.slot() for _ in range(3)] == [0, 0, 0]
+        assert [self.throttle.slot(100.0) for _ in range(3)] == [0, 0, 0]
 
     def test_the_others_wait_too(self) -> None:
-        assert self.pace.hold(5) == 5
-        later = [self.pace.slot() for _ in range(3)]
+        assert self.throttle.hold(100.0, 5) == 5
+        later = [self.throttle.slot(100.0) for _ in range(3)]
         assert later == sorted(later)
         assert later[0] > 5
         assert len(set(later)) == 3, "they do not come back all at once"
 
     def test_it_eases(self) -> None:
-        self.pace.hold(1)
-        self.now += 10
+        self.throttle.hold(100.0, 1)
         for _ in range(100):
-            self.pace.ease()
-        assert [self.pace.slot() for _ in range(3)] == [0, 0, 0]
+            self.throttle.ease()
+        assert [self.throttle.slot(110.0) for _ in range(3)] == [0, 0, 0]
 
 
 class TestDebug:

@@ -249,7 +249,7 @@ class TestAccount:
         assert isinstance(error.__cause__, TypeError)
         assert one.anymail_status.status == {"unknown"}
 
-    def test_errors_name_message_and_esp(self, send: Any, server: Server) -> None:
+    def test_errors_name_the_esp_and_carry_the_message(self, send: Any, server: Server) -> None:
         server.answers = {"1": answer(422, "No such template"), "2": answer(422, "No such sender")}
         report = send(
             [
@@ -258,11 +258,11 @@ class TestAccount:
             ]
         )
         first, second = (str(error) for _, error in report.failed)
-        assert "Acme message '1' to 'ana@example.net' and 1 more" in first
-        assert "No such template" in first
-        assert "not sent" in first
-        assert "x@example.com" not in first
-        assert "message '2'" in second
+        assert first == (
+            "Acme answered HTTP 422: No such template. The message was not sent. Correct the message: sent again "
+            "as it is, it would be refused again."
+        )
+        assert second == first.replace("template", "sender")
         for one, error in report.failed:
             assert error.email_message is one
             assert (error.esp_name, error.status_code) == ("Acme", 422)
@@ -275,15 +275,15 @@ class TestRecipients:
         report = send(several(2))
         [(failed, error)] = report.failed
         assert isinstance(error, AnymailRecipientsRefused)
-        assert "ana@example.net (rejected)" in str(error)
+        assert "Acme refuses all recipients (1 rejected)" in str(error)
         assert failed.anymail_status.status == {"rejected"}
         assert len(report.sent) == 1
 
-    def test_a_blind_copy_is_not_shown(self, send: Any, server: Server) -> None:
+    def test_no_address_is_shown(self, send: Any, server: Server) -> None:
         server.answers = {"0": "invalid"}
         report = send([message(subject="0", bcc=["secret@example.com"])])
-        assert "secret@example.com" not in str(report.failed[0][1])
-        assert "1 in bcc" in str(report.failed[0][1])
+        assert "@" not in str(report.failed[0][1])
+        assert "(2 invalid)" in str(report.failed[0][1])
 
     def test_it_can_be_ignored(self, send: Any, server: Server) -> None:
         server.answers = {"0": "rejected"}

@@ -43,6 +43,7 @@ _CATEGORIES: dict[int, Category] = {
 
 _INACTIVE = re.compile(r"inactive addresses:\s*(.+?)\.(?:\s|$)")
 _BAD_RECIPIENT = re.compile(r"(?:Invalid|Error\s+parsing)\s+'(?:To|Cc|Bcc)'", re.IGNORECASE)
+_MAINTENANCE = 100
 _TRACK_LINKS = {True: "HtmlAndText", False: "None"}
 _INACTIVE_RECIPIENT, _INVALID_REQUEST = 406, 300
 
@@ -155,6 +156,12 @@ class Postmark(ESP[PostmarkOptions]):
         return Request.post(f"{self.options.api_url}{path}", headers=headers, json=payload)
 
     # Reading answers.
+
+    def certainly_not_taken(self, response: Response) -> bool:
+        """Also during maintenance, when Postmark itself says so: https://postmarkapp.com/developer/api/overview"""
+        return super().certainly_not_taken(response) or (
+            response.status_code == 503 and self.explain(response)[0].startswith(f"ErrorCode {_MAINTENANCE}: ")
+        )
 
     def explain(self, response: Response) -> tuple[str, Category | None]:
         try:
