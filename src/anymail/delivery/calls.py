@@ -12,7 +12,7 @@ from anymail.delivery.debug import print_call
 from anymail.delivery.interruptions import interrupts
 from anymail.delivery.retries import Outcome, Patience, Retries, Stopped, Throttle
 from anymail.delivery.telemetry import telemetry
-from anymail.delivery.transport import Transport
+from anymail.delivery.transport import Transport, transport_for
 from anymail.esps.kit.sending import ESP, ResponseReader
 from anymail.exceptions import AnymailAPIError, AnymailRecipientsRefused, AnymailTransportError
 from anymail.wire import Flow, Request, Response
@@ -20,6 +20,9 @@ from anymail.wire import Flow, Request, Response
 __all__ = ["Caller", "Progress", "Stopped"]
 
 T = TypeVar("T")
+
+# The longest that a webhook waits for a connection, and for each read.
+_FETCH_SECONDS = 5.0
 
 
 class Progress:
@@ -54,6 +57,14 @@ class Caller:
         self.throttle = Throttle()
         self._until: float | None = None
         self._stop: threading.Event | None = None
+
+    @classmethod
+    def of_a_webhook(cls, reader: ResponseReader, options: SendOptions) -> Caller:
+        """For what a webhook fetches, while the ESP waits: little patience, and none with a rate limit."""
+        connect, read = (
+            _FETCH_SECONDS if seconds is None else min(seconds, _FETCH_SECONDS) for seconds in options.requests_timeout
+        )
+        return cls(reader, transport_for(options.transport, (connect, read)), options, Patience.of_a_webhook(options))
 
     def stop_at(self, event: threading.Event) -> None:
         """Begin no call, in whatever thread, once the event is set. A flow of which the ESP has taken a part is told

@@ -40,6 +40,11 @@ class Patience:
         """As the settings say, for whoever sends."""
         return cls(options.retries, options.rate_limit_wait)
 
+    @classmethod
+    def of_a_webhook(cls, options: SendOptions) -> Patience:
+        """A few seconds: a worker is held meanwhile, and the ESP sends the call again."""
+        return cls(min(1, options.retries), 0, in_all=3)
+
 
 class Stopped(BaseException):
     """The run was interrupted elsewhere: no call is to begin any more."""

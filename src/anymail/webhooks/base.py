@@ -23,7 +23,6 @@ from django.views.decorators.csrf import csrf_exempt
 
 from anymail.conf import Secret, SendOptions, load
 from anymail.delivery.calls import Caller
-from anymail.delivery.transport import transport_for
 from anymail.esps.kit.webhook import Event, Events, Webhook, any_secret, basic_auth, constant_time_equal
 from anymail.exceptions import (
     AnymailAPIError,
@@ -201,8 +200,7 @@ class AnymailWebhookView(View):
 
     def _fetch(self, webhook: Webhook[Any], flow: Any) -> Events:
         options = load(SendOptions, webhook.prefixes or (webhook.slug.upper(),), {})
-        caller = Caller(webhook, transport_for(options.transport, options.requests_timeout), options)
-        events: Events = caller.run(flow)[0]
+        events: Events = Caller.of_a_webhook(webhook, options).run(flow)[0]
         return events
 
     def _send(self, event: Event) -> list[Exception]:
