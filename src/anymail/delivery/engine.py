@@ -475,6 +475,7 @@ class Delivery:
         self, messages: Iterable[EmailMessage], run: Run, crew: Crew[Item] | None, interruption: BaseException
     ) -> None:
         run.stopped = True
+        self._settle_concluded(run)
         with suppress(BaseException):  # whoever interrupts again wants no grace
             if crew is not None:
                 crew.stop.set()
@@ -495,6 +496,7 @@ class Delivery:
         interruption: BaseException,
     ) -> None:
         run.stopped = True
+        self._settle_concluded(run)
         with suppress(BaseException):
             in_the_air = [item for item in run.open if item.in_the_air()]
             if tasks and in_the_air:
@@ -512,6 +514,13 @@ class Delivery:
                 if item.recipients is not None:
                     await self._arecord([item], run)
         self._settle_rest(messages, run, interruption)
+
+    def _settle_concluded(self, run: Run) -> None:
+        """The interruption may have struck between the account of a message and its end."""
+        run.report.amend()
+        for item in list(run.open):
+            if run.report.has_just_got(item.message):
+                run.drop(item)
 
     def _settle_rest(self, messages: Iterable[EmailMessage], run: Run, interruption: BaseException) -> None:
         for item in list(run.open):

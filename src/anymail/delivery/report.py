@@ -40,14 +40,30 @@ class SendReport:
         return _alive(self._partly_sent)
 
     def add_sent(self, message: EmailMessage, *, partly: bool = False) -> None:
-        self.sent_count += 1
-        self._sent.append(weakref.ref(message))
-        if partly:
-            self.partly_sent_count += 1
+        # An interruption may strike between any two of these; ``amend`` and ``has_just_got`` make up for it.
+        if partly and not _is_last(message, self._partly_sent):
             self._partly_sent.append(weakref.ref(message))
+        self._sent.append(weakref.ref(message))
+        self.amend()
+
+    def amend(self) -> None:
+        """Make the counts those of the lists."""
+        self.sent_count, self.partly_sent_count = len(self._sent), len(self._partly_sent)
+
+    def has_just_got(self, message: EmailMessage) -> bool:
+        """Whether the message is the last in one of the lists."""
+        return (
+            _is_last(message, self._sent)
+            or bool(self.failed and self.failed[-1][0] is message)
+            or bool(self.not_attempted and self.not_attempted[-1] is message)
+        )
 
     def leave(self, messages: Iterable[EmailMessage]) -> None:
         self.not_attempted.extend(messages)
+
+
+def _is_last(message: EmailMessage, references: list[weakref.ref[EmailMessage]]) -> bool:
+    return bool(references) and references[-1]() is message
 
 
 def _alive(references: list[weakref.ref[EmailMessage]]) -> list[EmailMessage]:
