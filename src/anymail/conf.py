@@ -387,7 +387,7 @@ class SendOptions(Options):
         common=True,
     )
     rate_limit_wait: float | None = option(
-        "Seconds that a call waits in all for an ESP that says it gets too many.",
+        "Seconds that a call waits in all for an ESP that says it gets too many; None for no limit.",
         default=60,
         convert=seconds,
         common=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Literal
 
 from django.core.exceptions import ImproperlyConfigured, SuspiciousOperation
@@ -72,12 +73,19 @@ OUTCOME: dict[bool | None, str] = {
 }
 
 
+# What looks like an address, quoted or not.
+_ADDRESS = re.compile(r"""[^\s<>"'`(),:;=/…\[\]]+@[^\s<>"'`(),:;=/\[\]]*[^\s<>"'`(),:;=/.?!\[\]]""")
+
+
 class AnymailError(Exception):
     """The base of everything that Anymail raises.
 
     ``backend``, ``esp_name``, ``email_message``, ``payload`` (what would have been or was sent, or None),
     ``response`` (a ``anymail.wire.Response`` or None) and ``status_code`` tell where it happened. ``report``
     is set by ``send_messages``: what became of every message of that call.
+
+    The text is for logs and error trackers: it names neither the message nor an address, so that alike failures have
+    one text. The message is ``email_message``, and the ESP's own words are in ``response``.
     """
 
     backend: Any = None
@@ -86,6 +94,7 @@ class AnymailError(Exception):
     payload: Any = None
     response: Response | None = None
     report: SendReport | None = None
+    _status_code: int | None = None
 
     def __init__(
         self,
@@ -96,23 +105,29 @@ class AnymailError(Exception):
         payload: Any = None,
         response: Response | None = None,
         backend: Any = None,
+        status_code: int | None = None,
     ) -> None:
-        super().__init__(message)
+        super().__init__(_ADDRESS.sub("(address)", message) if isinstance(message, str) else message)
         self.esp_name = esp_name
         self.email_message = email_message
         self.payload = payload
         self.response = response
         self.backend = backend
+        if status_code is not None:
+            self.status_code = status_code
 
     @property
     def status_code(self) -> int | None:
-        """The HTTP status of the ESP's answer; None when there was none."""
-        return self.response.status_code if self.response is not None else None
+        """The HTTP status of the ESP's response; None when there was none."""
+        return self.response.status_code if self.response is not None else self._status_code
+
+    @status_code.setter
+    def status_code(self, status_code: int | None) -> None:
+        self._status_code = status_code
 
     def __str__(self) -> str:
-        where = " ".join(filter(None, [self.esp_name, describe(self.email_message)]))
         text = super().__str__()
-        return f"{where}: {text}" if where else text
+        return f"{self.esp_name}: {text}" if self.esp_name and not text.startswith(self.esp_name) else text
 
     def __reduce__(self) -> Any:
         # A task queue pickles what a task raises. Backends and messages may hold what cannot be pickled.
@@ -125,17 +140,6 @@ def _unpickle(cls: type[AnymailError], args: tuple[Any, ...], state: dict[str, A
     error.args = args
     error.__dict__.update(state)
     return error
-
-
-def describe(message: EmailMessage | None) -> str:
-    """Name a message in an error: its subject and first ``to`` address; never its bcc, never its body."""
-    if message is None:
-        return ""
-    to = [str(address) for address in message.to or ()]
-    more = f" and {len(to) - 1} more" if len(to) > 1 else ""
-    recipient = f" to {to[0]!r}{more}" if to else ""
-    subject = f" {str(message.subject)[:60]!r}" if message.subject is not None else ""
-    return f"message{subject}{recipient}"
 
 
 class AnymailAPIError(AnymailError):

@@ -196,9 +196,14 @@ class Request:
         return cls("POST", url, _with_content_type(headers, content_type), body, idempotency_key, idempotency_seconds)
 
     @property
+    def reads(self) -> bool:
+        """Whether it only reads: it sends nothing."""
+        return self.method in ("GET", "HEAD")
+
+    @property
     def repeatable(self) -> bool:
         """Whether it may be sent again without knowing what became of it."""
-        return self.method in ("GET", "HEAD") or self.idempotency_key is not None
+        return self.reads or self.idempotency_key is not None
 
 
 # A flow is an ESP's side of a conversation: it yields requests, receives responses, and returns a result.
@@ -342,7 +347,7 @@ def _culprit(value: Any, path: str, depth: int = 0) -> tuple[str, Any] | None:
         for key in value:
             if not isinstance(key, (str, int, float, bool, type(None))):
                 return f"a key of {path or 'the request'}", key
-        children = ((f"{path}.{key}" if path else str(key), child) for key, child in value.items())
+        children = ((_child(path, key), child) for key, child in value.items())
     elif isinstance(value, (list, tuple)):
         children = ((f"{path}[{index}]", child) for index, child in enumerate(value))
     elif not _is_json(value):
@@ -352,6 +357,12 @@ def _culprit(value: Any, path: str, depth: int = 0) -> tuple[str, Any] | None:
         if found:
             return found
     return None
+
+
+def _child(path: str, key: Any) -> str:
+    """The path to a value, without addresses: no error names one."""
+    name = "(address)" if isinstance(key, str) and "@" in key else str(key)
+    return f"{path}.{name}" if path else name
 
 
 def _is_json(leaf: Any) -> bool:

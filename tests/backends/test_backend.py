@@ -96,8 +96,7 @@ class TestSending:
             backend.send_messages([message()])
         text = str(raised.value)
         for part in (
-            "Postmark message 'Hi' to 'ana@example.net'",
-            "HTTP 422",
+            "Postmark answered HTTP 422",
             "Not enough credits",
             "not sent",
             "quota",

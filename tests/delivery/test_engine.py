@@ -27,7 +27,7 @@ from anymail.exceptions import (
     AnymailUnsupportedFeature,
 )
 from anymail.mail.message import OutgoingMail
-from anymail.mail.status import AnymailRecipientStatus, RecipientStatuses
+from anymail.mail.status import AnymailRecipientStatus, RecipientStatuses, all_recipients
 from anymail.mail.supports import Supports
 from anymail.signals import post_send, pre_send
 from anymail.wire import Flow, Request, Response
@@ -249,7 +249,7 @@ class TestAccount:
         assert isinstance(error.__cause__, TypeError)
         assert one.anymail_status.status == {"unknown"}
 
-    def test_errors_name_message_and_esp(self, send: Any, server: Server) -> None:
+    def test_errors_name_the_esp_and_carry_the_message(self, send: Any, server: Server) -> None:
         server.answers = {"1": answer(422, "No such template"), "2": answer(422, "No such sender")}
         report = send(
             [
@@ -258,11 +258,11 @@ class TestAccount:
             ]
         )
         first, second = (str(error) for _, error in report.failed)
-        assert "Acme message '1' to 'ana@example.net' and 1 more" in first
-        assert "No such template" in first
-        assert "not sent" in first
-        assert "x@example.com" not in first
-        assert "message '2'" in second
+        assert first == (
+            "Acme answered HTTP 422: No such template. The message was not sent. Correct the message: sent again "
+            "as it is, it would be refused again."
+        )
+        assert second == first.replace("template", "sender")
         for one, error in report.failed:
             assert error.email_message is one
             assert (error.esp_name, error.status_code) == ("Acme", 422)
@@ -275,15 +275,15 @@ class TestRecipients:
         report = send(several(2))
         [(failed, error)] = report.failed
         assert isinstance(error, AnymailRecipientsRefused)
-        assert "ana@example.net (rejected)" in str(error)
+        assert "Acme refuses all recipients (1 rejected)" in str(error)
         assert failed.anymail_status.status == {"rejected"}
         assert len(report.sent) == 1
 
-    def test_a_blind_copy_is_not_shown(self, send: Any, server: Server) -> None:
+    def test_no_address_is_shown(self, send: Any, server: Server) -> None:
         server.answers = {"0": "invalid"}
         report = send([message(subject="0", bcc=["secret@example.com"])])
-        assert "secret@example.com" not in str(report.failed[0][1])
-        assert "1 in bcc" in str(report.failed[0][1])
+        assert "@" not in str(report.failed[0][1])
+        assert "(2 invalid)" in str(report.failed[0][1])
 
     def test_it_can_be_ignored(self, send: Any, server: Server) -> None:
         server.answers = {"0": "rejected"}
@@ -335,6 +335,27 @@ class TestCoalescing:
         assert server.asked == [["0", "1", "2"], ["0"], ["1"], ["2"]]
         assert [one.subject for one in report.sent] == ["0", "2"]
 
+    def test_a_call_refused_after_a_lost_reply_is_not_taken_apart(self, send: Any, server: Server) -> None:
+        """With other keys its messages would be sent twice."""
+        lost, outcomes = AnymailTransportError("lost", sent=None), iter(range(99))
+
+        class Keyed(AcmeMany):
+            def deliver_many(self, mails: Any) -> Flow[list[RecipientStatuses | AnymailAPIError]]:
+                subjects = [mail.subject for mail in mails]
+                request = Request.post("https://acme.example/", headers={}, json=subjects, idempotency_key="k")
+                return self._results(mails, (yield request))
+
+        class Once(dict[str, Any]):
+            def get(self, subject: str, default: Any = None) -> Any:  # type: ignore[override]
+                return (lost if next(outcomes) == 0 else answer(422, "bad")) if subject == "0" else default
+
+        server.answers = Once()
+        messages = several(3)
+        report = send(messages, Keyed, retries=2)
+        assert server.asked == [["0", "1", "2"]] * 2
+        assert [(error.sent, error.retryable) for _, error in report.failed] == [(None, False)] * 3
+        assert {one.anymail_status.status == {"unknown"} for one in messages} == {True}
+
     def test_a_lost_reply_is_unknown_for_all(self, send: Any, server: Server) -> None:
         server.answers = {"1": AnymailTransportError("lost", sent=None)}
         messages = several(3)
@@ -349,6 +370,68 @@ class TestCoalescing:
         messages[1].merge_data = {}
         assert send(messages, AcmeMany, concurrency=1).sent_count == 4
         assert server.asked == [["0", "1"], ["2", "3"]]
+
+
+class Split(Acme):
+    """Acme, with a call for each recipient; the address says what becomes of it."""
+
+    slug = "split"
+
+    def deliver(self, mail: OutgoingMail) -> Flow[RecipientStatuses]:
+        statuses: RecipientStatuses = {}
+        for to in mail.to:
+            try:
+                self.read_json((yield Request.post("https://acme.example/one", headers={}, json=[to.username])))
+            except AnymailAPIError as error:
+                statuses |= all_recipients([to], "failed" if error.sent is False else "unknown", error=error)
+            else:
+                statuses |= all_recipients([to], "sent", "id")
+        return statuses
+
+
+class TestPartlySent:
+    """A message that was refused for some of its recipients: raising would make the caller send it twice."""
+
+    TO = ("ana@example.com", "bo@example.com", "cy@example.com")
+
+    def test_it_counts_as_sent_and_says_so(
+        self, send: Any, server: Server, caplog: pytest.LogCaptureFixture, receivers: Any
+    ) -> None:
+        server.answers = {"bo": answer(422, "bo@example.com is no customer"), "cy": answer(500, "Oops")}
+        got: list[Any] = []
+        receivers(post_send, lambda status, **kwargs: got.append(status.status))
+        messages = [message(to=list(self.TO)), message(to=["ana@example.com"])]
+        with caplog.at_level(logging.ERROR, "anymail"):
+            assert send(messages, Split).sent_count == 2
+        status = messages[0].anymail_status
+        assert status.status == {"sent", "failed", "unknown"}
+        assert not status.status.issubset({"sent", "queued"})
+        assert {email: (error.status_code, error.sent) for email, error in status.errors.items()} == {
+            "bo@example.com": (422, False),
+            "cy@example.com": (500, None),
+        }
+        assert messages[1].anymail_status.errors == {}
+        assert got == [status.status, {"sent"}]
+        [line] = caplog.messages
+        assert line.startswith("Acme took a message for 1 of its 3 recipients only (1 HTTP 422, 1 HTTP 500).")
+        assert "@" not in line
+
+    def test_the_report_lists_it(self, send: Any, server: Server) -> None:
+        server.answers = {"bo": answer(422, "no"), "dee": answer(422, "no")}
+        messages = [message(to=list(self.TO)), message(to=["ana@example.com"]), message(to=["dee@example.com"])]
+        report = send(messages, Split)
+        assert (report.partly_sent, report.partly_sent_count) == (messages[:1], 1)
+        assert report.sent == messages[:2]
+
+    def test_a_message_that_nobody_gets_is_an_error(self, send: Any, server: Server) -> None:
+        server.answers = {name: answer(422, "no") for name in ("ana", "bo")} | {"cy": answer(500, "Oops")}
+        one = message(to=list(self.TO))
+        report = send([one], Split)
+        [(_, error)] = report.failed
+        assert (error.sent, error.status_code) == (None, 500), "the least certain of them"
+        assert error.email_message is one
+        assert one.anymail_status.status == {"failed", "unknown"}
+        assert report.partly_sent == []
 
 
 class TestConcurrency:
@@ -469,3 +552,67 @@ def test_an_error_can_be_pickled(send: Any, server: Server) -> None:
     assert "No such template" in str(again)
     missing = AnymailImproperlyInstalled("botocore", "amazon-ses")
     assert str(pickle.loads(pickle.dumps(missing))) == str(missing)
+
+
+class TestTexts:
+    """What logs and error trackers show names no address, and is the same for alike failures."""
+
+    WORDS = {
+        "Not verified: shop@example.com.": "Not verified: (address).",
+        "'Ana' <ana+x@mail.example.net>, bo@b.example": "'Ana' <(address)>, (address)",
+        'mailto:ana@example.net; "a@b"': 'mailto:(address); "(address)"',
+        "ümläut@exämple.de?": "(address)?",
+        "https://user:pass@example.com/": "https://user:(address)/",
+        "@ nothing @here": "@ nothing @here",
+        "1 @ 2": "1 @ 2",
+    }
+
+    @pytest.mark.parametrize(("said", "shown"), WORDS.items())
+    def test_addresses_are_left_out(self, said: str, shown: str) -> None:
+        error = AnymailAPIError(said)
+        assert str(error).startswith(shown)
+        assert "@example" not in repr(error)
+
+    def test_alike_failures_have_one_text(self, send: Any, server: Server) -> None:
+        server.answers = {"0": answer(422, "No: ana@example.net"), "1": answer(422, "No: bo@example.org")}
+        report = send([message(subject="0"), message(subject="1", to=["bo@example.org"])])
+        assert len({str(error) for _, error in report.failed}) == 1
+        assert len({repr(error) for _, error in report.failed}) == 1
+        assert [error.response.text for _, error in report.failed] == ["No: ana@example.net", "No: bo@example.org"]
+
+    def test_a_status_code_may_be_given(self) -> None:
+        import pickle
+
+        error = AnymailAPIError("text", status_code=500)
+        assert (error.status_code, error.response) == (500, None)
+        assert pickle.loads(pickle.dumps(error)).status_code == 500
+        assert AnymailAPIError("text", response=Response(404)).status_code == 404
+        assert AnymailAPIError("text").status_code is None
+
+
+def test_a_failing_receiver_and_a_handler_that_mails_admins(server: Server, receivers: Any) -> None:
+    """The warning is mailed through the same backend, whose receiver fails again: once, not for ever."""
+
+    class Backend(AnymailBackend):
+        esp = Acme
+
+    mails = 0
+
+    class MailAdmins(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            nonlocal mails
+            mails += 1
+            Backend(transport=lambda **_: server).send_messages([message(subject="admins")])
+
+    def fail(**kwargs: Any) -> None:
+        raise LookupError
+
+    receivers(post_send, fail)
+    handler, logger = MailAdmins(), logging.getLogger("anymail")
+    logger.addHandler(handler)
+    try:
+        assert Backend(transport=lambda **_: server).send_messages(several(1)) == 1
+        assert Backend(transport=lambda **_: server).send_messages(several(20)) == 20
+    finally:
+        logger.removeHandler(handler)
+    assert mails == 21

@@ -1,264 +1,211 @@
-"""One flow, driven: each request sent, repeated where that cannot send twice, and the ESP's pace kept."""
+"""One flow, driven: each of its requests sent, and repeated where that cannot send twice."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
 import time
-from collections.abc import Callable
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from anymail.conf import SendOptions
 from anymail.delivery.debug import print_call
-from anymail.delivery.transport import Transport
+from anymail.delivery.interruptions import interrupts
+from anymail.delivery.retries import Outcome, Patience, Retries, Stopped, Throttle
+from anymail.delivery.telemetry import telemetry
+from anymail.delivery.transport import Transport, transport_for
 from anymail.esps.kit.sending import ESP, ResponseReader
-from anymail.exceptions import AnymailAPIError, AnymailError, AnymailTransportError
+from anymail.exceptions import AnymailAPIError, AnymailRecipientsRefused, AnymailTransportError
 from anymail.wire import Flow, Request, Response
 
-__all__ = ["Caller", "Pace"]
+__all__ = ["Caller", "Progress", "Stopped"]
 
 T = TypeVar("T")
 
-Outcome = Response | AnymailTransportError
+# The longest that a webhook waits for a connection, and for each read.
+_FETCH_SECONDS = 5.0
 
 
-class Pace:
-    """Holds back a whole run of calls when the ESP says they are too many."""
+class Progress:
+    """How far a flow has come, for whoever must account for it when it is interrupted.
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._free_at = 0.0
-        # Seconds between two calls: none until the ESP has complained.
-        self._gap = 0.0
+    ``in_the_air``: a request has left, and no outcome has come. ``perhaps_taken``: the ESP may have the message, or a
+    part of it, or has it.
+    """
 
-    def slot(self) -> float:
-        """Take the next place in the line; return the seconds to wait for it."""
-        if not self._free_at:
-            return 0.0
-        with self._lock:
-            now = self._clock()
-            start = max(now, self._free_at)
-            self._free_at = start + self._gap if self._gap else self._free_at
-            return start - now
+    __slots__ = ("in_the_air", "perhaps_taken")
 
-    def hold(self, seconds: float | None) -> float:
-        """The ESP complained, asking for a pause of ``seconds`` (or not saying): return the wait before a repeat."""
-        with self._lock:
-            now = self._clock()
-            self._gap = min(1.0, max(0.05, self._gap * 1.5))
-            pause = max(0.5 if seconds is None else seconds, 4 * self._gap)
-            self._free_at = max(self._free_at, now + pause)
-        return self.slot()
+    def __init__(self) -> None:
+        self.in_the_air = self.perhaps_taken = False
 
-    def ease(self) -> None:
-        """A call went well."""
-        if self._gap:
-            with self._lock:
-                self._gap = self._gap * 0.9 if self._gap > 0.01 else 0.0
+    def untouched(self) -> bool:
+        return not (self.in_the_air or self.perhaps_taken)
 
 
 class Caller:
-    """Makes the calls of one run: one ``send_messages``, or one webhook that fetches."""
+    """Makes the calls of one run: one ``send_messages``, or one webhook that fetches.
 
-    def __init__(self, esp: ResponseReader, transport: Transport, options: SendOptions) -> None:
+    Only AnymailTransportError is an outcome of a call; whatever else a transport raises passes through.
+    """
+
+    def __init__(
+        self, esp: ResponseReader, transport: Transport, options: SendOptions, patience: Patience | None = None
+    ) -> None:
         self.esp = esp
         self.transport = transport
         self.options = options
-        self.pace = Pace()
+        self.patience = patience or Patience.of(options)
+        self.throttle = Throttle()
+        self._until: float | None = None
+        self._stop: threading.Event | None = None
 
-    def run(self, flow: Flow[T]) -> tuple[T, Response | None]:
-        """Drive a flow to its end; return its result and the last answer it got. What it raises is raised."""
-        response: Response | None = None
-        request: Request | None = None
-        try:
-            request = next(flow)
-            while True:
-                outcome = self._call(request)
-                if isinstance(outcome, Response):
-                    response = outcome
-                    request = flow.send(outcome)
-                else:
-                    request = flow.throw(outcome)
-        except StopIteration as finished:
-            return finished.value, response
-        except AnymailAPIError as error:
-            error.response = error.response or response
-            error.payload = error.payload or request
-            raise
-        except Exception as error:
-            self._keep_truth(error, response)
-            raise
-
-    async def arun(self, flow: Flow[T]) -> tuple[T, Response | None]:
-        """``run``, asynchronously."""
-        response: Response | None = None
-        request: Request | None = None
-        try:
-            request = next(flow)
-            while True:
-                outcome = await self._acall(request)
-                if isinstance(outcome, Response):
-                    response = outcome
-                    request = flow.send(outcome)
-                else:
-                    request = flow.throw(outcome)
-        except StopIteration as finished:
-            return finished.value, response
-        except AnymailAPIError as error:
-            error.response = error.response or response
-            error.payload = error.payload or request
-            raise
-        except Exception as error:
-            self._keep_truth(error, response)
-            raise
-
-    def _keep_truth(self, error: Exception, response: Response | None) -> None:
-        """Raise, in place of an error in the reading of an answer, the one that says: the ESP may have the message.
-
-        Nobody may take it for a message that was not sent. What is fetched for a webhook has no such truth to keep.
-        """
-        if response is None or isinstance(error, AnymailError) or not isinstance(self.esp, ESP):
-            return
-        unreadable = self.esp.unreadable(response, f"reading that failed with {error!r}")
-        unreadable.sent = True if response.ok else None
-        raise unreadable from error
-
-    def _call(self, request: Request) -> Outcome:
-        if wait := self.pace.slot():
-            time.sleep(wait)
-        begun = time.monotonic()
-        outcome = self._attempt(request)
-        if self.options.retries and (trouble := self._trouble(request, outcome)):
-            import stamina
-
-            lost = False
-            try:
-                for attempt in stamina.retry_context(on=self._backoff(request, begun), attempts=None, timeout=None):
-                    with attempt:
-                        if attempt.num > 1:
-                            lost = lost or _may_have_been_taken(trouble)
-                            outcome = self._attempt(request)
-                            trouble = self._trouble(request, outcome)
-                        if trouble:
-                            raise trouble
-            except AnymailAPIError:
-                pass
-            outcome = self._with_doubt(request, outcome, lost)
-        return outcome
-
-    async def _acall(self, request: Request) -> Outcome:
-        if wait := self.pace.slot():
-            await asyncio.sleep(wait)
-        begun = time.monotonic()
-        outcome = await self._aattempt(request)
-        if self.options.retries and (trouble := self._trouble(request, outcome)):
-            import stamina
-
-            lost = False
-            try:
-                async for attempt in stamina.retry_context(
-                    on=self._backoff(request, begun), attempts=None, timeout=None
-                ):
-                    with attempt:
-                        if attempt.num > 1:
-                            lost = lost or _may_have_been_taken(trouble)
-                            outcome = await self._aattempt(request)
-                            trouble = self._trouble(request, outcome)
-                        if trouble:
-                            raise trouble
-            except AnymailAPIError:
-                pass
-            outcome = self._with_doubt(request, outcome, lost)
-        return outcome
-
-    def _with_doubt(self, request: Request, outcome: Outcome, lost: bool) -> Outcome:
-        """The end of a repeated call. What an earlier attempt left unknown stays unknown, whatever a later one met:
-        a repeat that is refused says nothing of the attempt whose response was lost.
-        """
-        if not lost or (isinstance(outcome, Response) and outcome.status_code < 400):
-            return outcome
-        error = self.esp.api_error(outcome) if isinstance(outcome, Response) else outcome
-        if error.sent is not False:
-            return outcome
-        return AnymailTransportError(
-            f"An earlier attempt of this call got no certain response; its repeat failed: {error.args[0]}",
-            category=error.category,
-            sent=None,
-            retryable=False,
-            response=error.response,
-            payload=request,
+    @classmethod
+    def of_a_webhook(cls, reader: ResponseReader, options: SendOptions) -> Caller:
+        """For what a webhook fetches, while the ESP waits: little patience, and none with a rate limit."""
+        connect, read = (
+            _FETCH_SECONDS if seconds is None else min(seconds, _FETCH_SECONDS) for seconds in options.requests_timeout
         )
+        return cls(reader, transport_for(options.transport, (connect, read)), options, Patience.of_a_webhook(options))
 
-    def _attempt(self, request: Request) -> Outcome:
+    def stop_at(self, event: threading.Event) -> None:
+        """Begin no call, in whatever thread, once the event is set. A flow of which the ESP has taken a part is told
+        that the rest was not sent; for any other, ``Stopped`` is raised.
+        """
+        self._stop = event
+
+    def run(self, flow: Flow[T], progress: Progress | None = None) -> tuple[T, Response | None]:
+        """Drive a flow to its end; return its result and the last response it got. What it raises is raised."""
+        conversation = _Conversation(self.esp, flow)
+        progress = progress or Progress()
+        request = conversation.begin()
+        while request is not None:
+            retries = self._retries(request)
+            wait: float | None = retries.begin(time.monotonic())
+            while wait is not None:
+                if self._pause(wait):
+                    retries.stop(progress.perhaps_taken)
+                    break
+                wait = retries.after(self._attempt(request, retries.attempts, progress), time.monotonic())
+                progress.perhaps_taken = progress.perhaps_taken or retries.perhaps_taken
+                progress.in_the_air = False
+            request = conversation.go_on(retries.outcome)
+        return conversation.result, conversation.response
+
+    async def arun(self, flow: Flow[T], progress: Progress | None = None) -> tuple[T, Response | None]:
+        """``run``, asynchronously."""
+        conversation = _Conversation(self.esp, flow)
+        progress = progress or Progress()
+        request = conversation.begin()
+        while request is not None:
+            retries = self._retries(request)
+            wait: float | None = retries.begin(time.monotonic())
+            while wait is not None:
+                if await self._apause(wait):
+                    retries.stop(progress.perhaps_taken)
+                    break
+                wait = retries.after(await self._aattempt(request, retries.attempts, progress), time.monotonic())
+                progress.perhaps_taken = progress.perhaps_taken or retries.perhaps_taken
+                progress.in_the_air = False
+            request = conversation.go_on(retries.outcome)
+        return conversation.result, conversation.response
+
+    def _retries(self, request: Request) -> Retries:
+        if self._until is None and self.patience.in_all is not None:
+            self._until = time.monotonic() + self.patience.in_all
+        return Retries(self.esp, request, self.patience, self.throttle, self._until)
+
+    def _pause(self, seconds: float) -> bool:
+        """Wait; return whether the run was stopped."""
+        if self._stop is not None:
+            return self._stop.wait(seconds) if seconds else self._stop.is_set()
+        if seconds:
+            time.sleep(seconds)
+        return False
+
+    async def _apause(self, seconds: float) -> bool:
+        stop = self._stop
+        if seconds:
+            try:
+                await asyncio.sleep(seconds)
+            except asyncio.CancelledError:
+                if stop is None or not stop.is_set():
+                    raise
+        return stop is not None and stop.is_set()
+
+    def _attempt(self, request: Request, repeats: int, progress: Progress) -> Outcome:
         outcome: Outcome
-        try:
-            outcome = self.transport.send(request)
-        except AnymailTransportError as error:
-            outcome = error
+        with telemetry.call(self.esp.name, request, repeats) as call:
+            progress.in_the_air = not request.reads
+            try:
+                outcome = self.transport.send(call.request)
+            except AnymailTransportError as error:
+                outcome = error
+            call.end(outcome)
         return self._noted(request, outcome)
 
-    async def _aattempt(self, request: Request) -> Outcome:
+    async def _aattempt(self, request: Request, repeats: int, progress: Progress) -> Outcome:
         outcome: Outcome
-        try:
-            outcome = await self.transport.asend(request)
-        except AnymailTransportError as error:
-            outcome = error
+        with telemetry.call(self.esp.name, request, repeats) as call:
+            progress.in_the_air = not request.reads
+            try:
+                outcome = await self.transport.asend(call.request)
+            except AnymailTransportError as error:
+                outcome = error
+            call.end(outcome)
         return self._noted(request, outcome)
 
     def _noted(self, request: Request, outcome: Outcome) -> Outcome:
-        if isinstance(outcome, Response) and outcome.ok:
-            self.pace.ease()
         if self.options.debug_api_requests:
             print_call(self.esp, request, outcome)
         return outcome
 
-    def _trouble(self, request: Request, outcome: Outcome) -> AnymailAPIError | None:
-        """The reason to repeat a call; None when it succeeded, or when a repeat would be futile or might send twice."""
-        if isinstance(outcome, AnymailTransportError):
-            return outcome if outcome.retryable or request.repeatable else None
-        if outcome.status_code < 400:
-            return None
-        error = self.esp.api_error(outcome)
-        if error.retryable or (request.repeatable and error.category in ("server", "timeout")):
-            return error
-        return None
 
-    def _backoff(self, request: Request, begun: float) -> Callable[[Exception], bool | float]:
-        """How stamina is to go on after a failure: False to give up, True for its own wait, or seconds."""
-        repeats = 0
-        deadline = time.monotonic() + (self.options.rate_limit_wait or 0)
-        # Set once an attempt may have been taken: from then on only the idempotency key makes a repeat safe.
-        key_deadline: float | None = None
+class _Conversation(Generic[T]):
+    """A flow and how far it has come, without input or output: ``begin`` and ``go_on`` return the next request, None
+    at the end.
+    """
 
-        def backoff(error: Exception) -> bool | float:
-            nonlocal repeats, key_deadline
-            if not isinstance(error, AnymailAPIError):
-                return False
-            patience = deadline - time.monotonic()
-            if (error.retry_after or 0) > patience:
-                return False
-            if error.category == "rate_limit":
-                wait = self.pace.hold(error.retry_after)
-                if wait > patience:
-                    return False
+    __slots__ = ("_esp", "_flow", "_request", "response", "result")
+
+    def __init__(self, esp: ResponseReader, flow: Flow[T]) -> None:
+        self._esp = esp
+        self._flow = flow
+        self._request: Request | None = None
+        self.response: Response | None = None
+        self.result: T
+
+    def begin(self) -> Request | None:
+        return self.go_on(None)
+
+    def go_on(self, outcome: Outcome | None) -> Request | None:
+        try:
+            if outcome is None:
+                self._request = next(self._flow)
+            elif isinstance(outcome, Response):
+                self.response = outcome
+                self._request = self._flow.send(outcome)
             else:
-                repeats += 1
-                if repeats > self.options.retries:
-                    return False
-                wait = error.retry_after or 0
-            if error.sent is not False and request.idempotency_seconds is not None:
-                key_deadline = begun + request.idempotency_seconds
-            if key_deadline is not None and time.monotonic() + (wait or _LONGEST_OWN_WAIT) >= key_deadline:
-                return False
-            return wait or True
+                self._request = self._flow.throw(outcome)
+        except StopIteration as finished:
+            self.result = finished.value
+            return None
+        except AnymailAPIError as error:
+            error.response = error.response or self.response
+            error.payload = error.payload or self._request
+            raise
+        except Exception as error:
+            self._keep_truth(error)
+            raise
+        return self._request
 
-        return backoff
+    def _keep_truth(self, error: Exception) -> None:
+        """Raise, in place of an error in the reading of a response, the one that says: the ESP may have the message.
 
-
-def _may_have_been_taken(error: AnymailAPIError | None) -> bool:
-    return error is not None and error.sent is not False
-
-
-# Of stamina's waits, jitter included.
-_LONGEST_OWN_WAIT = 6.0
+        Nobody may take it for a message that was not sent. What is fetched for a webhook has no such truth to keep.
+        """
+        response = self.response
+        told = isinstance(error, AnymailAPIError | AnymailRecipientsRefused)
+        if response is None or told or interrupts(error) or not isinstance(self._esp, ESP):
+            return
+        unreadable = self._esp.unreadable(response, f"reading that failed with {error!r}")
+        unreadable.sent = True if response.ok else None
+        raise unreadable from error

@@ -8,7 +8,7 @@ from typing import Any
 
 from anymail.conf import Options, Secret, secret_extras
 from anymail.esps.kit.sending import ResponseReader
-from anymail.exceptions import AnymailTransportError
+from anymail.exceptions import AnymailAPIError
 from anymail.wire import Request, Response
 
 # Headers that are known to hold no credential; every other one is masked.
@@ -16,7 +16,7 @@ _HARMLESS = frozenset({"accept", "content-type", "host", "idempotency-key", "use
 _LONGEST = 10_000
 
 
-def print_call(esp: ResponseReader, request: Request, outcome: Response | AnymailTransportError) -> None:
+def print_call(esp: ResponseReader, request: Request, outcome: Response | AnymailAPIError) -> None:
     headers = "".join(
         f"\n  {name}: {value if name.lower() in _HARMLESS else '…'}" for name, value in request.headers.items()
     )

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Literal, NamedTuple, Self, get_args
 
 if TYPE_CHECKING:
-    from typing import Self
-
     from anymail.exceptions import AnymailError
     from anymail.mail.addresses import EmailAddress
     from anymail.wire import Response

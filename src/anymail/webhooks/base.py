@@ -26,7 +26,6 @@ from django.views.decorators.csrf import csrf_exempt
 
 from anymail.conf import Given, Secret, SendOptions, WebhookOptions, load, max_age
 from anymail.delivery.calls import Caller
-from anymail.delivery.transport import transport_for
 from anymail.esps.kit.webhook import (
     Event,
     Events,
@@ -351,8 +350,7 @@ class AnymailWebhookView(View):
 
     def _read(self, webhook: Webhook[Any], item: Any) -> Events:
         options = load(SendOptions, webhook.prefixes or (webhook.slug.upper(),), {})
-        caller = Caller(webhook, transport_for(options.transport, options.requests_timeout), options)
-        return caller.run(webhook.read(item))[0]
+        return Caller.of_a_webhook(webhook, options).run(webhook.read(item))[0]
 
     def _emitter(self) -> Callable[[Event], list[Failure]]:
         """What sends an event as a signal and returns what receivers raised.

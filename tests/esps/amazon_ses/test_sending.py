@@ -629,7 +629,7 @@ def test_errors_quote_ses() -> None:
     with pytest.raises(AnymailAPIError, match=r"MessageRejected: Email address is not verified"):
         drive(SES.deliver(mail()), error(400, "MessageRejected:", "Email address is not verified."))
     item = {"Status": "MAIL_FROM_DOMAIN_NOT_VERIFIED", "Error": "Not verified: shop@example.com"}
-    with pytest.raises(AnymailAPIError, match=r"MAIL_FROM_DOMAIN_NOT_VERIFIED: Not verified: shop@example.com"):
+    with pytest.raises(AnymailAPIError, match=r"MAIL_FROM_DOMAIN_NOT_VERIFIED: Not verified: \(address\)"):
         drive(SES.deliver(mail(**TEMPLATE, **TWO)), results(item, item))
 
 

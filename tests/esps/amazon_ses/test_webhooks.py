@@ -359,10 +359,11 @@ def test_fetched_certificates(
     assert [(one.method, one.url, one.body) for one in aws.requests] == [("GET", sns_key().url, b"")] * fetches
 
 
+@pytest.mark.parametrize("status", [408, 429, 500, 503])
 @pytest.mark.usefixtures("_unpinned")
-def test_a_failure_of_sns_is_not_the_callers(client: Client, aws: type[FakeAWS]) -> None:
-    aws.answers[sns_key().url] = Response(503)
-    with pytest.raises(AnymailAPIError, match="503"):
+def test_a_failure_of_sns_is_not_the_callers(client: Client, aws: type[FakeAWS], status: int) -> None:
+    aws.answers[sns_key().url] = Response(status)
+    with pytest.raises(AnymailAPIError, match=str(status)):
         envelope_call().post(client)
 
 

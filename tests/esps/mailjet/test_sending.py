@@ -461,7 +461,7 @@ ERRORS: dict[str, tuple[Any, bool | None, str, bool]] = {
     "refused with 200": (answer(200, results(refused("send-0003"))), False, "invalid", False),
     "too many calls": (answer(429, "Rate limit exceeded", HTML), False, "rate_limit", True),
     "too many calls, said to be JSON": (answer(429, "Rate limit exceeded"), False, "rate_limit", True),
-    "400 in HTML": (answer(400, "<html>", HTML), False, "invalid", False),
+    "400 in HTML": (answer(400, "<html>", HTML), None, "unreadable", False),
     "its fault": (answer(500, {"ErrorIdentifier": "i", "ErrorMessage": "Oops"}), None, "server", False),
     "unavailable": (answer(503, "Unavailable", HTML), None, "server", False),
     "400, not for each message": (answer(400, results()), None, "invalid", False),
@@ -496,7 +496,7 @@ def test_errors(response: Any, sent: bool | None, category: str, retryable: bool
         (answer(429, "Slow down", HTML), "HTTP 429: Slow down"),
         (
             answer(400, results({"Status": "error", "Errors": [*BAD_FROM["Errors"], {"ErrorCode": "send-0003"}, 7]})),
-            r'mj-0013: "x@@y" is an invalid email address\. \(From\.Email\); send-0003',
+            r'mj-0013: "\(address\)" is an invalid email address\. \(From\.Email\); send-0003',
         ),
     ],
 )

@@ -413,7 +413,7 @@ ERRORS: dict[str, tuple[Any, bool | None, str, bool]] = {
     "an error of another shape": (answer(200, {"status": "error", "data": None}), False, "invalid", False),
     "another host": (answer(403, "<h1>Blocked host"), False, "auth", False),
     "malformed": (answer(400, ""), False, "invalid", False),
-    "moved": (answer(301, ""), False, "invalid", False),
+    "moved": (answer(301, ""), False, "unreadable", False),
     "a proxy's limit": (answer(429, "Slow down"), False, "rate_limit", True),
     "its fault": (answer(500, "<h1>Internal Server Error"), None, "server", False),
     "a proxy's fault": (answer(502, "<h1>Bad Gateway"), None, "server", False),

@@ -80,7 +80,8 @@ class SNSWebhook(AWSAnswers, TopicWebhook[OptionsT]):
 
     slug = "amazon_ses"
     default_max_age = 4500
-    no_certificate = frozenset(range(201, 500))
+    # A time-out or too many calls say nothing of the certificate.
+    no_certificate = frozenset(range(201, 500)) - {408, 425, 429}
 
     @property
     def aws(self) -> AWS:

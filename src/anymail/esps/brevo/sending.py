@@ -74,6 +74,9 @@ class BrevoAnswers(ResponseReader):
         code, text = _code_and_text(response)
         return (f"{code}: {text}" if code else text), _CATEGORIES.get(code)
 
+    def taken_before(self, response: Response) -> bool:
+        return _taken_before(response)
+
     def api_error(self, response: Response) -> AnymailAPIError:
         error = super().api_error(response)
         if error.category == "rate_limit" and error.retry_after is None:

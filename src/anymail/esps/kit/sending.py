@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -34,7 +35,8 @@ class ResponseReader:
     """Reads the answers of an ESP's API, good and bad."""
 
     name: ClassVar[str]
-    #: The statuses with which this ESP says that it certainly did not take the message, try again.
+    #: The statuses with which this ESP says that it certainly did not take the message, try again. One of 500 and
+    #: above counts only where ``certainly_not_taken`` finds it in the ESP's own words.
     safe_to_repeat: ClassVar[frozenset[int]] = frozenset({429})
 
     def explain(self, response: Response) -> tuple[str, Category | None]:
@@ -42,30 +44,35 @@ class ResponseReader:
         return response.text, None
 
     def certainly_not_taken(self, response: Response) -> bool:
-        """Whether an error response says for certain that the ESP did not take the message and may be asked again.
+        """Whether an error response says for certain that no message was taken. An ESP that says so with a status of
+        500 or above, in a body of its own, overrides this to look for that.
 
-        From 500 on only the ESP's own word counts, a JSON object: a proxy in front of it knows nothing of that.
+        What a proxy or CDN says in the ESP's place, in HTML, is certain only where it means that the request was not
+        passed on.
         """
-        if response.status_code not in self.safe_to_repeat:
-            return False
-        try:
-            return response.status_code < 500 or isinstance(response.json(), dict)
-        except ValueError:
-            return False
+        status = response.status_code
+        if _is_html(response):
+            return status in _REFUSED_BY_ANYONE
+        return (status < 500 and status not in (302, 303, 408)) or status in self.safe_to_repeat
+
+    def taken_before(self, response: Response) -> bool:
+        """Whether an error response says that a call with the same idempotency key was taken before this one."""
+        return False
 
     def api_error(self, response: Response) -> AnymailAPIError:
         """The error for an answer with an error status."""
         text, category = self.explain(response)
         status = response.status_code
-        category = category or _CATEGORIES.get(status) or ("server" if status >= 500 else "invalid")
-        not_taken = self.certainly_not_taken(response)
-        certain = (status < 500 and status != 408) or not_taken
+        certain = self.certainly_not_taken(response)
+        repeats = status in self.safe_to_repeat or status >= 500
+        foreign = 300 <= status < 400 or (status < 500 and not certain)
+        category = category or _CATEGORIES.get(status) or _category(status, foreign)
         answer = f"HTTP {status} {response.reason}".rstrip()
         return AnymailRequestsAPIError(
             f"{self.name} answered {answer}: {_shortened(text) or '(nothing)'}.",
             category=category,
             sent=False if certain else None,
-            retryable=category == "rate_limit" or (not_taken and category == "server"),
+            retryable=certain and (category == "rate_limit" or (category == "server" and repeats)),
             retry_after=retry_after(response),
             response=response,
         )
@@ -140,6 +147,25 @@ def retry_after(response: Response) -> float | None:
         except (ValueError, TypeError):
             return None
     return max(0.0, number) if math.isfinite(number) else None
+
+
+def _category(status: int, foreign: bool) -> Category:
+    """The kind of an error by its HTTP status alone; ``foreign``: someone else than the ESP may have said it."""
+    if status >= 500:
+        return "server"
+    return "unreadable" if foreign else "invalid"
+
+
+# The statuses with which whoever answers, the ESP or what stands before it, turns a request away unread.
+_REFUSED_BY_ANYONE = frozenset({301, 307, 308, 401, 402, 403, 404, 405, 406, 407, 410, 411, 413, 414, 415, 429, 431})
+
+
+def _is_html(response: Response) -> bool:
+    """Whether this is a page for people, which no ESP's API sends."""
+    return "html" in response.headers.get("Content-Type", "").lower() or bool(_HTML.match(response.content[:200]))
+
+
+_HTML = re.compile(rb"\s*<(!doctype html|html|head|body|title)\b", re.IGNORECASE)
 
 
 def _shortened(text: str) -> str:

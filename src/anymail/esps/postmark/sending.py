@@ -46,8 +46,9 @@ _CATEGORIES: dict[int, Category] = {
 
 _INACTIVE = re.compile(r"inactive addresses:\s*(.+?)\.(?:\s|$)")
 _BAD_RECIPIENT = re.compile(r"(?:Invalid|Error\s+parsing)\s+'(?:To|Cc|Bcc)'", re.IGNORECASE)
+_MAINTENANCE = 100
 _TRACK_LINKS = {True: "HtmlAndText", False: "None"}
-_INACTIVE_RECIPIENT, _INVALID_REQUEST, _MAINTENANCE = 406, 300, 100
+_INACTIVE_RECIPIENT, _INVALID_REQUEST = 406, 300
 
 
 class Postmark(ESP[PostmarkOptions]):
@@ -67,7 +68,6 @@ class Postmark(ESP[PostmarkOptions]):
         merge_metadata=True,
         merge_headers=True,
     )
-    safe_to_repeat = frozenset({429, 503})
     coalescing = Coalescing(messages=500, bytes=40_000_000)
 
     def check(self, mail: OutgoingMail) -> Iterator[Unsupported]:
@@ -164,10 +164,10 @@ class Postmark(ESP[PostmarkOptions]):
     # Reading answers.
 
     def certainly_not_taken(self, response: Response) -> bool:
-        """https://postmarkapp.com/developer/api/overview: only ErrorCode 100 of a 503 is Postmark's maintenance."""
-        if not super().certainly_not_taken(response):
-            return False
-        return response.status_code < 500 or response.json().get("ErrorCode") == _MAINTENANCE
+        """Also during maintenance, when Postmark itself says so: https://postmarkapp.com/developer/api/overview"""
+        return super().certainly_not_taken(response) or (
+            response.status_code == 503 and self.explain(response)[0].startswith(f"ErrorCode {_MAINTENANCE}: ")
+        )
 
     def explain(self, response: Response) -> tuple[str, Category | None]:
         try:

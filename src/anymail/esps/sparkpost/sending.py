@@ -47,6 +47,8 @@ _CATEGORIES: dict[str, Category] = {
     "1100": "auth", "7000": "auth", "7001": "auth", "2101": "quota", "2102": "quota", "2103": "quota", "2105": "quota",
 }  # fmt: skip
 _SENDING_LIMIT = 420
+# How a 500 or 503 of SparkPost's own looks.
+_NOT_ACCEPTED = re.compile(r'"code":\s*"(?:1500|1501|1900)"|Unable to contact authorization service')
 
 _INVALID_RECIPIENT = re.compile(r"invalid recipient address\.email: (\S+)")
 _UNSUBSCRIBE_HEADERS = frozenset({"list-unsubscribe", "list-unsubscribe-post"})
@@ -56,7 +58,6 @@ class SparkPost(ESP[SparkPostOptions]):
     name = "SparkPost"
     slug = "sparkpost"
     Options = SparkPostOptions
-    safe_to_repeat = frozenset({429, 500, 503})
     supports = Supports(
         non_ascii_usernames=True,
         amp=True,
@@ -169,10 +170,13 @@ class SparkPost(ESP[SparkPostOptions]):
     # Reading answers.
 
     def certainly_not_taken(self, response: Response) -> bool:
-        """https://developers.sparkpost.com/api/ has one 503 in plain text; all else is JSON."""
-        return super().certainly_not_taken(response) or (
-            response.status_code == 503 and response.text.strip() == "Unable to contact authorization service."
-        )
+        """Also after 500 and 503, if SparkPost itself says so, with a code of its own or in the words of its gateway.
+
+        https://developers.sparkpost.com/api/#header-errors
+        """
+        if super().certainly_not_taken(response):
+            return True
+        return response.status_code in (500, 503) and bool(_NOT_ACCEPTED.search(response.text))
 
     def explain(self, response: Response) -> tuple[str, Category | None]:
         category: Category | None = "quota" if response.status_code == _SENDING_LIMIT else None

@@ -205,6 +205,9 @@ class UnisenderGo(ESP[UnisenderGoOptions]):
         hint = " (is UNISENDER_GO_API_URL that of the account's data centre?)" if code == _USER_NOT_FOUND else ""
         return f"code {code}: {error.get('message')}{hint}", _CATEGORIES.get(code)
 
+    def taken_before(self, response: Response) -> bool:
+        return _error(response).get("code") == _REPEATED_KEY
+
     def api_error(self, response: Response) -> AnymailAPIError:
         error = super().api_error(response)
         if _error(response).get("code") == _REPEATED_KEY:
