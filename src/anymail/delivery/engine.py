@@ -51,6 +51,8 @@ class Item:
     """
 
     message: EmailMessage
+    #: Its place among the messages of the run, from 0.
+    number: int
     _mail: OutgoingMail | None = None
     progress: Progress | None = None
     recipients: RecipientStatuses | None = None
@@ -89,9 +91,9 @@ class Run:
         self.open: dict[Item, None] = {}
 
     def begin(self, message: EmailMessage) -> Item:
-        item = Item(message)
+        item = Item(message, self.begun)
         self.open[item] = None
-        self.begun += 1
+        self.begun = item.number + 1
         message.anymail_status = AnymailStatus()  # type: ignore[attr-defined]
         return item
 
@@ -308,9 +310,9 @@ class Delivery:
     def _unprepared(self, item: Item, run: Run, error: Exception) -> None:
         if interrupts(error):
             raise error
-        run.drop(item)
         if not isinstance(error, AnymailCancelSend):
             self._fail(run.report, item.message, error)
+        run.drop(item)
 
     def _normalised(self, item: Item, run: Run) -> Item | None:
         mail = self._normalise(item.message)
@@ -476,6 +478,7 @@ class Delivery:
         for message in messages:
             message.anymail_status = AnymailStatus()  # type: ignore[attr-defined]
             run.report.not_attempted.append(message)
+            run.begun += 1
 
     # Interrupted: every message gets its truth, within a second.
 
@@ -483,7 +486,7 @@ class Delivery:
         self, messages: Iterable[EmailMessage], run: Run, crew: Crew[Item] | None, interruption: BaseException
     ) -> None:
         run.stopped = True
-        self._settle_concluded(run)
+        self._settle_halves(messages, run)
         with suppress(BaseException):  # whoever interrupts again wants no grace
             if crew is not None:
                 crew.stop.set()
@@ -504,7 +507,7 @@ class Delivery:
         interruption: BaseException,
     ) -> None:
         run.stopped = True
-        self._settle_concluded(run)
+        self._settle_halves(messages, run)
         with suppress(BaseException):
             in_the_air = [item for item in run.open if item.in_the_air()]
             if tasks and in_the_air:
@@ -523,12 +526,16 @@ class Delivery:
                     await self._arecord([item], run)
         self._settle_rest(messages, run, interruption)
 
-    def _settle_concluded(self, run: Run) -> None:
-        """The interruption may have struck between the account of a message and its end."""
+    def _settle_halves(self, messages: Iterable[EmailMessage], run: Run) -> None:
+        """The interruption may have struck between two steps that belong together."""
         run.report.amend()
         for item in list(run.open):
+            run.begun = max(run.begun, item.number + 1)
             if run.report.has_just_got(item.message):
                 run.drop(item)
+        left = run.report.not_attempted[-1:]
+        if left and isinstance(messages, Sequence) and list(messages[run.begun : run.begun + 1]) == left:
+            run.begun += 1
 
     def _settle_rest(self, messages: Iterable[EmailMessage], run: Run, interruption: BaseException) -> None:
         for item in list(run.open):
