@@ -141,10 +141,16 @@ def _parsed(form: Form) -> AnymailInboundMessage:
                 filename=info.get("filename") or info.get("name"),
                 content_id=info.get("content-id"),
             )
-            for key, info in attachments.items()
+            for key, info in sorted(attachments.items(), key=_number)
             if key in form
         ],
     )
+
+
+def _number(attachment: tuple[str, Any]) -> int:
+    """That of "attachment10", which the JSON may have before "attachment2"."""
+    digits = attachment[0].removeprefix("attachment")
+    return int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 10 else 0
 
 
 def _text(content: bytes | None, charset: str | None) -> str | None:
