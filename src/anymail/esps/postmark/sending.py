@@ -123,7 +123,7 @@ class Postmark(ESP[PostmarkOptions]):
         response = yield self._request(path, mails, {"Messages": messages} if templated else messages)
         statuses: list[RecipientStatuses] = [{} for _ in mails]
         for (index, addresses), item in zip(owners, self._batch_results(response, len(messages)), strict=True):
-            merge_statuses(statuses[index], self._item_statuses(item, addresses))
+            merge_statuses(statuses[index], self._item_statuses(item, addresses, response))
         return [_outcome(each) for each in statuses]
 
     def message(self, mail: OutgoingMail, personal: Personal | None = None) -> dict[str, Any]:
@@ -196,13 +196,17 @@ class Postmark(ESP[PostmarkOptions]):
             raise self.unreadable(response, f"without a result for each of {expected} messages")
         return [item if isinstance(item, dict) else {} for item in content]
 
-    def _item_statuses(self, item: dict[str, Any], addresses: Sequence[EmailAddress]) -> RecipientStatuses:
+    def _item_statuses(
+        self, item: dict[str, Any], addresses: Sequence[EmailAddress], response: Response
+    ) -> RecipientStatuses:
         """The statuses of one message of a batch."""
         # https://postmarkapp.com/developer/api/overview: what is delayed has no ErrorCode.
         if item.get("ErrorCode", 0) == 0:
             return self._accepted(item, addresses) or all_recipients(addresses, "unknown")
         error = AnymailAPIError(
-            f"Postmark refused this message of a batch: {_words(item)}.", category=_category(item) or "invalid"
+            f"Postmark refused this message of a batch: {_words(item)}.",
+            category=_category(item) or "invalid",
+            response=response,
         )
         return self._refused(item, addresses, error) or all_recipients(addresses, "failed", error=error)
 

@@ -147,17 +147,17 @@ def _parsed(form: Form) -> AnymailInboundMessage:
     )
 
 
-def _number(attachment: tuple[str, Any]) -> int:
-    """That of "attachment10", which the JSON may have before "attachment2"."""
-    digits = attachment[0].removeprefix("attachment")
-    return int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 10 else 0
-
-
 def _text(content: bytes | None, charset: str | None) -> str | None:
     """A body in the charset that ``charsets`` names for it; None for an empty one."""
     if not content:
         return None
     return AnymailInboundMessage.construct_attachment("text/plain", content, charset=charset).get_content_text()
+
+
+def _number(attachment: tuple[str, Any]) -> int:
+    """That of "attachment10", which the JSON may have before "attachment2"."""
+    digits = attachment[0].removeprefix("attachment")
+    return int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 10 else 0
 
 
 def _envelope(form: Form) -> tuple[str | None, str | None]:
