@@ -91,8 +91,8 @@ class MailgunInbound(MailgunWebhook):
         response = yield Request.get(
             url, headers=partial(_request_headers, self.options.api_key), max_response=_MAX_STORED
         )
-        answer = self.read_json(response)
-        source = answer.get("body-mime") if isinstance(answer, dict) else None
+        content = self.read_json(response)
+        source = content.get("body-mime") if isinstance(content, dict) else None
         if not isinstance(source, str):
             raise self.unreadable(response, "without a body-mime")
         return AnymailInboundMessage.parse_raw_mime(source)
