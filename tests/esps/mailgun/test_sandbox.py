@@ -16,7 +16,7 @@ from anymail.exceptions import AnymailAPIError
 from anymail.mail.message import outgoing_mail
 from anymail.wire import File, Request
 from esps.mailgun.test_sending import ANA, BO, REQUESTS, rich_message
-from support import Call, drive, mail, make_esp, request_of, statuses
+from support import Call, drive, fitted, mail, make_esp, request_of, statuses
 
 NOW = dt.datetime(2026, 3, 14, 12, 0, 0, 250_000, tzinfo=dt.UTC)
 SANDBOX = MailgunSandbox(clock=lambda: NOW)
@@ -35,7 +35,7 @@ TAKEN = {name: attributes for name, (attributes, _) in REQUESTS.items() if name 
 
 @pytest.mark.parametrize("attributes", TAKEN.values(), ids=TAKEN.keys())
 def test_takes_every_request_that_we_make(attributes: dict[str, Any]) -> None:
-    one = mail(**attributes)
+    one = fitted(Mailgun, **attributes)
     request = request_of(MAILGUN.deliver(one))
     result = answered(request)
     assert result.response.status_code == 200, result.response.text
@@ -92,7 +92,7 @@ def test_deliveries_of_a_batch() -> None:
 
 
 def test_what_a_template_is_given() -> None:
-    result = answered(request_of(MAILGUN.deliver(mail(**REQUESTS["batch with template"][0]))))
+    result = answered(request_of(MAILGUN.deliver(fitted(Mailgun, **REQUESTS["batch with template"][0]))))
     assert [delivery.extra["variables"] for delivery in result.deliveries] == [
         {"items": [{"n": 1}], "job": "nightly", "order": "1", "name": "Ana", "shop": "Example"},
         {"items": [{"n": 1}], "job": "nightly", "order": "", "name": "", "shop": "Example"},

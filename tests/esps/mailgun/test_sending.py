@@ -21,7 +21,7 @@ from anymail.mail.message import outgoing_mail
 from anymail.mail.supports import check
 from anymail.message import attach_inline_image
 from anymail.wire import Request
-from support import PNG, answer, drive, mail, make_esp, message, request_of, statuses
+from support import PNG, answer, drive, fitted, mail, make_esp, message, request_of, statuses
 
 MAILGUN = make_esp(Mailgun, api_key="key-test")
 BASE = {"from": "shop@example.com", "to": "ana@example.net", "subject": "Hi", "text": "Hello"}
@@ -140,20 +140,37 @@ REQUESTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"subject": None, "body": "", "merge_global_data": {"a": 1}, "esp_extra": {"template": "order-shipped"}},
         {**TEMPLATED, "t:variables": {"a": 1}},
     ),
-    # No batch, although there are several recipients: they see each other as they should.
+    "a body beside a template": (
+        {**TEMPLATE, "body": "Hello", "html": "<p>Hello"},
+        {**TEMPLATED, "text": "Hello"},
+    ),
+    "a body beside a template in esp_extra": (
+        {"html": "<p>Hello", "esp_extra": {"template": "order-shipped"}},
+        {**BASE, "template": "order-shipped"},
+    ),
+    # A batch, in which nobody sees the others.
+    "global data for several": (
+        {**TWO, "cc": ["team@example.org"], "body": "%recipient.shop%", "merge_global_data": {"shop": "Example"}},
+        {
+            **BASE_TWO,
+            "cc": "team@example.org",
+            "text": "%recipient.shop%",
+            "recipient-variables": {ANA: {"shop": "Example"}, BO: {"shop": "Example"}},
+        },
+    ),
+    # Nobody else to see, and nothing that is different.
     "global data": (
         {
-            **TWO,
             "subject": "Hi from %recipient.shop%",
-            "body": "%recipient.shop%, %recipient.n%, %recipient.none%, 100%",
+            "body": "%recipient.shop%, %recipient.n%, %recipient.none%, 100%%recipient.empty%",
             "html": "<p>%recipient.shop%",
             "alternatives": [("<html>%recipient.shop%", "text/x-amp-html"), ("<p>%recipient.shop%", "text/html")],
             "headers": {"X-Shop": "%recipient.shop%"},
             "metadata": {"shop": "%recipient.shop%", "n": 1},
-            "merge_global_data": {"shop": "%recipient.n%", "n": 7},
+            "merge_global_data": {"shop": "%recipient.n%", "n": 7, "empty": None},
         },
         {
-            **BASE_TWO,
+            **BASE,
             "subject": "Hi from %recipient.n%",
             "text": "%recipient.n%, 7, %recipient.none%, 100%",
             "html": "<p>%recipient.n%",
@@ -166,6 +183,20 @@ REQUESTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "global data in a template": (
         {
             **TEMPLATE,
+            "subject": "Hi from %recipient.shop%",
+            "metadata": {"shop": "A-1042"},
+            "merge_global_data": {"shop": "Example", "items": [{"n": 1}]},
+        },
+        {
+            **TEMPLATED,
+            "subject": "Hi from Example",
+            "t:variables": {"shop": "Example", "items": [{"n": 1}]},
+            "v:shop": "A-1042",
+        },
+    ),
+    "global data in a template for several": (
+        {
+            **TEMPLATE,
             **TWO,
             "subject": "Hi from %recipient.shop%",
             "metadata": {"shop": "A-1042"},
@@ -174,16 +205,17 @@ REQUESTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {
             **TEMPLATED,
             "to": BASE_TWO["to"],
-            "subject": "Hi from Example",
+            "subject": "Hi from %recipient.shop%",
             "t:variables": {"shop": "Example", "items": [{"n": 1}]},
             "v:shop": "A-1042",
+            "recipient-variables": {ANA: {"shop": "Example"}, BO: {"shop": "Example"}},
         },
     ),
     "batch": (
         {
             **TWO,
             "cc": ["team@example.org"],
-            "merge_data": {ANA: {"name": "Ana", "points": 7}, BO: {"name": "Bo"}},
+            "merge_data": {ANA: {"name": "Ana", "points": 7}, BO: {"name": "Bo", "points": None}},
             "merge_global_data": {"shop": "Example", "name": "you"},
         },
         {
@@ -337,7 +369,7 @@ REQUESTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 
 @pytest.mark.parametrize(("attributes", "form"), REQUESTS.values(), ids=REQUESTS.keys())
 def test_request(attributes: dict[str, Any], form: dict[str, Any]) -> None:
-    request = request_of(MAILGUN.deliver(mail(**attributes)))
+    request = request_of(MAILGUN.deliver(fitted(Mailgun, **attributes)))
     assert request.method == "POST"
     assert request.headers["Content-Type"].startswith("multipart/form-data; boundary=")
     assert fields_of(request) == form
@@ -423,7 +455,7 @@ def test_multipart_as_mailgun_reads_it() -> None:
             'Content-Disposition: form-data; name="attachment"; filename="café.txt"\r\n'
             'Content-Type: text/plain; charset="utf-8"\r\n\r\npièce\r\n'
         ).encode(),
-        b'Content-Disposition: form-data; name="attachment"; filename="attachment"\r\n'
+        b'Content-Disposition: form-data; name="attachment"; filename="attachment.txt"\r\n'
         b'Content-Type: text/plain; charset="iso-8859-1"\r\n\r\npi\xe8ce\r\n',
     ]
 
@@ -439,7 +471,7 @@ def test_attached_message() -> None:
     made = message()
     made.attachments.append(EmailMessage("Inner", "Hello", "a@example.com", ["b@example.com"]))
     body = bytes(request_of(MAILGUN.deliver(outgoing_mail(made))).body)
-    assert b'name="attachment"; filename="attachment"\r\nContent-Type: message/rfc822\r\n\r\n' in body
+    assert b'name="attachment"; filename="attachment.eml"\r\nContent-Type: message/rfc822\r\n\r\n' in body
     assert b"Subject: Inner" in body
 
 
@@ -450,6 +482,12 @@ URLS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "from, encoded": ({}, {"from_email": "a@bücher.example"}, f"{US}xn--bcher-kva.example/messages"),
     "header from": ({}, {"headers": {"From": "a@x.example"}}, f"{US}example.com/messages"),
     "setting": ({"sender_domain": "mg.example.com"}, {}, f"{US}mg.example.com/messages"),
+    # Only what the message says itself beats the setting.
+    "header from, and setting": (
+        {"sender_domain": "mg.example.com"},
+        {"headers": {"From": "a@x.example"}},
+        f"{US}mg.example.com/messages",
+    ),
     "envelope sender": (
         {"sender_domain": "mg.example.com"},
         {"envelope_sender": "bounces@out.example.com"},
@@ -505,9 +543,12 @@ UNSUPPORTED: dict[str, dict[str, Any]] = {
     "alternative part with type 'text/calendar'": {"alternatives": [("x", "text/calendar")]},
     "a non-ASCII local part (EAI) in from_email": {"from_email": "josé@example.com"},
     "inline attachments without a Content-ID": {"attachments": [NAMELESS]},
-    'merge_data keys that begin with "v:" or "h:"': {"merge_data": {ANA: {"v:a": 1}}, "merge_global_data": {"h:B": 1}},
-    "lists and dicts in merge_data with template_id": {**TEMPLATE, "merge_data": {ANA: {"items": [1]}}},
-    "merge_data and metadata with the same keys with template_id": {
+    "merge_data keys that begin with \"v:\" or \"h:\" ('h:B', 'v:a')": {
+        "merge_data": {ANA: {"v:a": 1}},
+        "merge_global_data": {"h:B": 1},
+    },
+    "lists and dicts in merge_data with template_id ('items')": {**TEMPLATE, "merge_data": {ANA: {"items": [1]}}},
+    "merge_data and metadata with the same keys with template_id ('a', 'c')": {
         **TEMPLATE,
         "metadata": {"a": 1, "b": 1},
         "merge_metadata": {ANA: {"c": 1, "d": 1}},
@@ -548,7 +589,7 @@ def test_merge_data_that_would_forge_a_header() -> None:
         {"merge_headers": {ANA: {"X-Name": "%recipient.name%"}}, "merge_data": {ANA: {"name": evil}}},
     ):
         with pytest.raises(AnymailInvalidValue, match="name"):
-            request_of(MAILGUN.deliver(mail(**attributes)))
+            request_of(MAILGUN.deliver(fitted(Mailgun, **attributes)))
     in_the_body = request_of(MAILGUN.deliver(mail(body="%recipient.name%", merge_global_data={"name": evil})))
     assert fields_of(in_the_body)["text"] == evil
 
@@ -561,7 +602,7 @@ def test_what_cannot_be_sent() -> None:
         ({"esp_extra": {"o:tag": [object()]}}, "o:tag"),
     ):
         with pytest.raises(AnymailSerializationError, match=f"{where}.*object"):
-            request_of(MAILGUN.deliver(mail(**attributes)))
+            request_of(MAILGUN.deliver(fitted(Mailgun, **attributes)))
 
 
 QUEUED = {"id": "<20260314092650.7d3f81c2a9b04e65@mg.example.com>", "message": "Queued. Thank you."}
@@ -573,6 +614,50 @@ def test_statuses(batch: dict[str, Any]) -> None:
     _, recipients = drive(MAILGUN.deliver(one), answer(200, QUEUED))
     queued = ("queued", QUEUED["id"])
     assert statuses(recipients) == dict.fromkeys([ANA, "Bo@bücher.example", "c@example.org", "d@example.org"], queued)
+
+
+def many(number: int, **attributes: Any) -> Any:
+    return mail(to=[f"r{n}@example.com" for n in range(number)], **attributes)
+
+
+def queued(number: int) -> Any:
+    return answer(200, {**QUEUED, "id": f"<{number}@mg.example.com>"})
+
+
+def test_a_batch_of_over_1000_takes_several_calls() -> None:
+    one = many(2001, body="%recipient.points%", merge_data={"r2000@example.com": {"points": 7}})
+    requests, recipients = drive(MAILGUN.deliver(one), queued(1), queued(2), queued(3))
+    forms = [fields_of(request) for request in requests]
+    assert [len(form["recipient-variables"]) for form in forms] == [1000, 1000, 1]
+    assert [form["to"][0] for form in forms[:2]] == ["r0@example.com", "r1000@example.com"]
+    # A key that another part's recipient has is filled in here too.
+    assert forms[0]["recipient-variables"]["r0@example.com"] == {"points": ""}
+    assert [recipients[f"r{n}@example.com"].message_id for n in (0, 999, 1000, 2000)] == [
+        "<1@mg.example.com>", "<1@mg.example.com>", "<2@mg.example.com>", "<3@mg.example.com>",
+    ]  # fmt: skip
+
+
+def test_one_message_to_all_is_one_call() -> None:
+    [request], _ = drive(MAILGUN.deliver(many(1001)), queued(1))
+    assert "recipient-variables" not in fields_of(request)
+
+
+# What a second call of three meets, how many calls are made, and the statuses in the second and the third.
+SECOND_CALLS: dict[str, tuple[Any, int, list[str]]] = {
+    "refused": (answer(400, {"message": "'to' parameter is not a valid address"}), 3, ["failed", "queued"]),
+    "lost": (answer(502, "<html>"), 2, ["unknown", "failed"]),
+    "unreadable": (answer(200, "<html>"), 3, ["unknown", "queued"]),
+    "too many": (answer(429, {"message": "try again after 120 seconds"}), 2, ["failed", "failed"]),
+}
+
+
+@pytest.mark.parametrize(("second", "calls", "expected"), SECOND_CALLS.values(), ids=SECOND_CALLS.keys())
+def test_what_a_part_meets(second: Any, calls: int, expected: list[str]) -> None:
+    requests, recipients = drive(MAILGUN.deliver(many(2001, merge_data={})), queued(1), second, queued(3), leave=True)
+    assert len(requests) == calls
+    found = [recipients[f"r{n}@example.com"] for n in (0, 999, 1000, 2000)]
+    assert [one.status for one in found] == ["queued", "queued", *expected]
+    assert [one.error is not None for one in found] == [one.status != "queued" for one in found]
 
 
 INVALID = {"message": "'to' parameter is not a valid address. please check documentation"}
@@ -615,6 +700,7 @@ def test_errors(response: Any, sent: bool | None, category: str, retryable: bool
 DATE = {"Date": "Sat, 14 Mar 2026 12:00:00 GMT"}
 PAUSES: dict[str, tuple[Any, dict[str, str], float | None]] = {
     "in the text": (LIMIT, {}, 120.0),
+    "in other words": ({"message": "Limit exceeded.\nTry again  in 5 Seconds."}, {}, 5.0),
     "Retry-After": (LIMIT, {"Retry-After": "5"}, 5.0),
     "X-RateLimit-Reset": ("", {**DATE, "X-RateLimit-Reset": "1773489630"}, 30.0),
     "in the past": ("", {**DATE, "X-RateLimit-Reset": "1"}, 0.0),

@@ -179,14 +179,14 @@ KINDS: dict[str, tuple[dict[str, Any], str, str | None]] = {
     "stored": ({"event": "stored", "reason": None}, "unknown", None),
     "vanished": ({"event": "vanished", "reason": None}, "unknown", None),
     "no event": ({"event": None, "reason": None}, "unknown", None),
-    "severity": ({"severity": "mild"}, "unknown", "bounced"),
+    "severity": ({"severity": "mild"}, "unknown", None),
     "no reason": ({"reason": None}, "bounced", None),
     "by code 605": ({"reason": "generic", "delivery-status": {"code": 605}}, "rejected", "bounced"),
     "by code 606": ({"reason": "x", "delivery-status": {"code": 606}}, "rejected", "unsubscribed"),
     "by code 607": ({"reason": "x", "delivery-status": {"code": 607}}, "rejected", "spam"),
     "by code 625": ({"reason": "x", "delivery-status": {"code": 625}}, "rejected", "blocked"),
     "temporary 605": (
-        {"reason": "x", "delivery-status": {"code": 605}, "severity": "temporary"}, "deferred", "bounced",
+        {"reason": "x", "delivery-status": {"code": 605}, "severity": "temporary"}, "deferred", None,
     ),
     "new suppression": ({"reason": "suppress-new", "delivery-status": {"code": 600}}, "rejected", "other"),
     "blacklisted": ({"reason": "blacklisted", "delivery-status": {"code": 625}}, "rejected", "blocked"),
@@ -235,6 +235,45 @@ def test_a_body_without_an_event(client: Client, events: list[Any], data: Any) -
     assert tracking_call(NOW, json.dumps({"event-data": data}).encode()).post(client).status_code == 400
     assert Call(TRACKING, urlencode(signed_fields(NOW)).encode(), {}, FORM).post(client).status_code == 400
     assert events == []
+
+
+# What Mailgun says of the program that opened a message, and whether it was a machine.
+CLIENTS: dict[str, tuple[Any, bool | None]] = {
+    "a person": ({"user-agent": "Firefox", "bot": ""}, False),
+    "Apple's proxy": ({"user-agent": "Mozilla/5.0", "bot": "apple"}, True),
+    "another machine": ({"bot": "generic"}, True),
+    "not said": ({"user-agent": "Firefox"}, None),
+    "nonsense": ({"bot": 7}, None),
+}
+
+
+@pytest.mark.parametrize("event_type", ["opened", "clicked"])
+@pytest.mark.parametrize(("client_info", "by_machine"), CLIENTS.values(), ids=CLIENTS.keys())
+@override_settings(ANYMAIL=TIMELESS)
+def test_machines(
+    client: Client, events: list[Any], event_type: str, client_info: Any, by_machine: bool | None
+) -> None:
+    event = tracking_event(client, events, event=event_type, **{"client-info": client_info, "ip": "203.0.113.7"})
+    assert (event.event_type, event.by_machine, event.ip) == (event_type, by_machine, "203.0.113.7")
+
+
+# The status of a failed delivery, and what is told of the receiving server's reply.
+CODES: dict[str, tuple[Any, int | None, str | None]] = {
+    "both": ({"code": 550, "enhanced-code": "5.1.1"}, 550, "5.1.1"),
+    "a bounce that came later": ({"code": 550, "bounce-code": "5.1.1"}, 550, "5.1.1"),
+    "Mailgun's own code": ({"code": 605, "enhanced-code": ""}, None, None),
+    "Mailgun's own time limit": ({"code": 499}, None, None),
+    "in one field": ({"code": 550, "enhanced-code": "550 5.1.1"}, 550, None),
+}
+
+
+@pytest.mark.parametrize(("status", "smtp_code", "enhanced_code"), CODES.values(), ids=CODES.keys())
+@override_settings(ANYMAIL=TIMELESS)
+def test_codes(
+    client: Client, events: list[Any], status: Any, smtp_code: int | None, enhanced_code: str | None
+) -> None:
+    event = tracking_event(client, events, **{"delivery-status": status})
+    assert (event.smtp_code, event.enhanced_code) == (smtp_code, enhanced_code)
 
 
 def legacy(client: Client, **fields: Any) -> Any:
@@ -299,8 +338,10 @@ def test_a_map_of_content_ids_with_duplicates(client: Client, events: list[Any])
     assert [(part.get_filename(), part.content_id) for part in message.inlines] == [
         ("1.png", "a@x"),
         ("2.png", "a@x"),
+        ("3.png", None),
+        ("4.png", None),
     ]
-    assert [part.get_filename() for part in message.attachments] == ["3.png", "4.png", "10.png"]
+    assert [part.get_filename() for part in message.attachments] == ["10.png"]
 
 
 @pytest.mark.parametrize("content_ids", ["", "[", "7", "[7]", '{"<a@x>": 7}'])

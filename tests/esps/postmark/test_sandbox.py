@@ -10,7 +10,7 @@ from anymail.esps.postmark.sandbox import SERVER_TOKEN, PostmarkSandbox
 from anymail.esps.postmark.sending import Postmark
 from anymail.wire import Request
 from esps.postmark.test_sending import REQUESTS
-from support import drive, mail, make_esp, request_of
+from support import drive, fitted, mail, make_esp, request_of
 
 SANDBOX = PostmarkSandbox()
 POSTMARK = make_esp(Postmark, server_token=SERVER_TOKEN)
@@ -24,7 +24,7 @@ def ask(path: str, body: Any, token: str = SERVER_TOKEN) -> Any:
 @pytest.mark.parametrize("name", [name for name in REQUESTS if name != "esp_extra"])
 def test_takes_every_request_that_we_make(name: str) -> None:
     attributes, path, _ = REQUESTS[name]
-    result = SANDBOX.respond(request_of(POSTMARK.deliver(mail(**attributes))), f"/{path}")
+    result = SANDBOX.respond(request_of(POSTMARK.deliver(fitted(Postmark, **attributes))), f"/{path}")
     assert result.response.status_code == 200, result.response.text
     assert result.deliveries
 

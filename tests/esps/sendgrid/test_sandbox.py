@@ -12,7 +12,7 @@ from anymail.esps.sendgrid.sandbox import API_KEY, SendGridSandbox
 from anymail.esps.sendgrid.sending import SendGrid
 from anymail.wire import Request
 from esps.sendgrid.test_sending import REQUESTS, numbered_ids
-from support import Call, mail, make_esp, request_of, statuses
+from support import Call, fitted, mail, make_esp, request_of, statuses
 
 NOON = dt.datetime(2026, 3, 14, 11, tzinfo=dt.UTC)
 SANDBOX = SendGridSandbox(clock=lambda: NOON)
@@ -27,13 +27,13 @@ def ask(body: Any, path: str = PATH, **headers: str) -> Any:
     return SANDBOX.respond(Request("POST", request.url, {**request.headers, **headers}, request.body), path)
 
 
-# No content and no template; an id that is a dynamic template's, whatever the message says; a substitution of null.
-NOT_TAKEN = {"neither subject nor body", "legacy template by its word", "legacy template"}
+# No content and no template; an id that is a dynamic template's, whatever the message says.
+NOT_TAKEN = {"neither subject nor body", "legacy template by its word"}
 
 
 @pytest.mark.parametrize("name", [name for name in REQUESTS if name not in NOT_TAKEN])
 def test_takes_every_request_that_we_make(name: str) -> None:
-    result = SANDBOX.respond(request_of(SENDGRID.deliver(mail(**REQUESTS[name][0]))), PATH)
+    result = SANDBOX.respond(request_of(SENDGRID.deliver(fitted(SendGrid, **REQUESTS[name][0]))), PATH)
     assert result.response.status_code == 202, result.response.text
     assert len(result.response.headers["X-Message-Id"]) == 22
     assert result.deliveries
@@ -41,7 +41,8 @@ def test_takes_every_request_that_we_make(name: str) -> None:
 
 def test_deliveries() -> None:
     flow = SENDGRID.deliver(
-        mail(
+        fitted(
+            SendGrid,
             to=["Ana <ana@example.net>", "bo@example.org"],
             cc=["team@example.org"],
             subject="Order at -shop-",
@@ -197,7 +198,7 @@ KINDS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize(("kind", "expected"), KINDS.items(), ids=KINDS.keys())
 def test_event(client: Client, events: list[Any], kind: str, expected: dict[str, Any]) -> None:
     sandbox = SendGridSandbox()
-    one = mail(metadata={"order": 7}, tags=["receipt"])
+    one = fitted(SendGrid, metadata={"order": 7}, tags=["receipt"])
     flow = SENDGRID.deliver(one)
     result = sandbox.respond(next(flow), PATH)
     with pytest.raises(StopIteration) as finished:

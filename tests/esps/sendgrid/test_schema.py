@@ -10,11 +10,12 @@ from sendgrid.helpers.eventwebhook import EventWebhook
 
 from anymail.esps.kit.sandbox import SandboxDelivery
 from anymail.esps.sendgrid.sandbox import SendGridSandbox, verification_key
+from anymail.esps.sendgrid.sending import SendGrid
 from anymail.esps.sendgrid.tracking import SIGNATURE, TIMESTAMP
 from esps.sendgrid.signed import SAMPLE_KEY
 from esps.sendgrid.test_sending import REQUESTS, SENDGRID, numbered_ids
 from esps.sendgrid.test_webhooks import call
-from support import json_of, mail, request_of
+from support import fitted, json_of, request_of
 
 
 def everything() -> sg.Mail:
@@ -42,7 +43,7 @@ def everything() -> sg.Mail:
     made.header = [sg.Header("X-Campaign", "spring"), sg.Header("List-Unsubscribe", "<https://example.com/u/1>")]
     # It puts each before the others.
     made.category = [sg.Category("orders"), sg.Category("receipt")]
-    for key, value in {"order_id": "1042", "user": "u-77", "vip": "True", "share": "0.5"}.items():
+    for key, value in {"order_id": "1042", "user": "u-77", "vip": "true", "share": "0.5"}.items():
         made.add_custom_arg(sg.CustomArg(key, value))
     made.send_at = 1773489600
     made.tracking_settings = sg.TrackingSettings(
@@ -93,7 +94,7 @@ MAILS = {"everything": everything, "dynamic template": dynamic_template, "batch"
 @pytest.mark.parametrize(("name", "theirs"), MAILS.items(), ids=MAILS.keys())
 def test_the_library_makes_the_same_request(name: str, theirs: Any) -> None:
     with numbered_ids():
-        ours = json_of(request_of(SENDGRID.deliver(mail(**REQUESTS[name][0]))))
+        ours = json_of(request_of(SENDGRID.deliver(fitted(SendGrid, **REQUESTS[name][0]))))
     assert theirs().get() == ours
 
 

@@ -23,7 +23,7 @@ from anymail.exceptions import (
 from anymail.mail.message import outgoing_mail
 from anymail.mail.supports import check
 from anymail.message import attach_inline_image
-from support import PNG, answer, drive, json_of, mail, make_esp, message, request_of, statuses
+from support import PNG, answer, drive, fitted, json_of, make_esp, message, request_of, statuses
 
 OPTIONS = {"api_key": "SG.example", "merge_field_format": "-{}-"}
 SENDGRID = make_esp(SendGrid, **OPTIONS)
@@ -79,7 +79,7 @@ REQUESTS: dict[str, tuple[dict[str, Any], Any]] = {
             "attachments": [{"content": "Q2Fmw6k=", "type": 'text/plain; charset="utf-8"', "filename": "cafe.txt"}],
             "headers": {"X-Campaign": "spring", "List-Unsubscribe": "<https://example.com/u/1>"},
             "categories": ["receipt", "orders"],
-            "custom_args": {"order_id": "1042", "user": "u-77", "vip": "True", "share": "0.5"},
+            "custom_args": {"order_id": "1042", "user": "u-77", "vip": "true", "share": "0.5"},
             "send_at": 1773489600,
             "tracking_settings": {"click_tracking": {"enable": False}, "open_tracking": {"enable": True}},
         },
@@ -112,13 +112,18 @@ REQUESTS: dict[str, tuple[dict[str, Any], Any]] = {
             ],
         },
     ),
+    "a body beside a dynamic template": (
+        {"template_id": "d-0123", "html": "<p>Hello"},
+        {**TEMPLATED, "subject": "Hi"},
+    ),
+    "a body beside a legacy template": ({"template_id": "0f1e-2d3c"}, {**BASE, "template_id": "0f1e-2d3c"}),
     "neither subject nor body": (
         {"subject": "", "body": ""},
         {"personalizations": [TO_ANA], "from": {"email": "shop@example.com"}},
     ),
     "an attachment without a name": (
         {"attach": [(None, b"%PDF", "application/pdf")]},
-        {**BASE, "attachments": [{"content": "JVBERg==", "type": "application/pdf", "filename": ""}]},
+        {**BASE, "attachments": [{"content": "JVBERg==", "type": "application/pdf", "filename": "attachment.pdf"}]},
     ),
     "numbers and the Reply-To among headers": (
         {"headers": {"X-Shop": 7, "reply-to": "help@example.com"}, "reply_to": ["other@example.com"]},
@@ -162,11 +167,20 @@ REQUESTS: dict[str, tuple[dict[str, Any], Any]] = {
         {**TEMPLATED, "template_id": "x", "personalizations": [{**TO_ANA, "dynamic_template_data": {"n": [1]}}]},
     ),
     "legacy template": (
-        {**DYNAMIC, "template_id": "0f1e-2d3c", "merge_global_data": {"shop": "Example", "n": 7, "none": None}},
+        {
+            **DYNAMIC,
+            "template_id": "0f1e-2d3c",
+            "merge_global_data": {"shop": "Example", "n": 7, "x": 0.5, "b": True, "none": None},
+        },
         {
             **TEMPLATED,
             "template_id": "0f1e-2d3c",
-            "personalizations": [{**TO_ANA, "substitutions": {"-shop-": "Example", "-n-": "7", "-none-": None}}],
+            "personalizations": [
+                {
+                    **TO_ANA,
+                    "substitutions": {"-shop-": "Example", "-n-": "7", "-x-": "0.5", "-b-": "true", "-none-": ""},
+                }
+            ],
         },
     ),
     "legacy template by its word": (
@@ -310,13 +324,13 @@ def numbered_ids() -> Any:
 @pytest.mark.parametrize(("attributes", "body"), REQUESTS.values(), ids=REQUESTS.keys())
 def test_request(attributes: dict[str, Any], body: Any) -> None:
     with numbered_ids():
-        request = request_of(SENDGRID.deliver(mail(**attributes)))
+        request = request_of(SENDGRID.deliver(fitted(SendGrid, **attributes)))
     assert (request.method, request.url) == ("POST", "https://api.sendgrid.com/v3/mail/send")
     assert json_of(request) == body
 
 
 def test_headers() -> None:
-    request = request_of(SENDGRID.deliver(mail()))
+    request = request_of(SENDGRID.deliver(fitted(SendGrid)))
     assert dict(request.headers) == {
         "Authorization": "Bearer SG.example",
         "Accept": "application/json",
@@ -326,23 +340,25 @@ def test_headers() -> None:
 
 
 def test_a_call_is_never_repeated_blindly() -> None:
-    assert not request_of(SENDGRID.deliver(mail())).repeatable
+    assert not request_of(SENDGRID.deliver(fitted(SendGrid))).repeatable
 
 
 def test_the_european_host() -> None:
     esp = make_esp(SendGrid, api_key="SG.example", api_url="https://api.eu.sendgrid.com/v3")
-    assert request_of(esp.deliver(mail())).url == "https://api.eu.sendgrid.com/v3/mail/send"
+    assert request_of(esp.deliver(fitted(SendGrid))).url == "https://api.eu.sendgrid.com/v3/mail/send"
 
 
 def test_message_ids_differ() -> None:
-    body = json_of(request_of(SENDGRID.deliver(mail(**TWO, merge_data={}))))
+    body = json_of(request_of(SENDGRID.deliver(fitted(SendGrid, **TWO, merge_data={}))))
     ids = [one["custom_args"]["anymail_id"] for one in body["personalizations"]]
     assert len({*ids}) == 2
     assert all(len(one) == 36 for one in ids)
 
 
 def test_message_ids_can_be_left_out() -> None:
-    body = json_of(request_of(WITHOUT_IDS.deliver(mail(**TWO, merge_metadata={"ana@example.net": {"order": 1}}))))
+    body = json_of(
+        request_of(WITHOUT_IDS.deliver(fitted(SendGrid, **TWO, merge_metadata={"ana@example.net": {"order": 1}})))
+    )
     assert body["personalizations"] == [{"to": [ANA], "custom_args": {"order": "1"}}, {"to": [BO]}]
 
 
@@ -366,7 +382,7 @@ def test_text_in_another_charset_is_sent_in_utf_8() -> None:
     part.set_content("Café", subtype="csv", charset="iso-8859-1")
     made.attachments.append(part)
     [attachment] = json_of(request_of(SENDGRID.deliver(outgoing_mail(made))))["attachments"]
-    assert attachment == {"content": "Q2Fmw6kK", "type": 'text/csv; charset="utf-8"', "filename": ""}
+    assert attachment == {"content": "Q2Fmw6kK", "type": 'text/csv; charset="utf-8"', "filename": "attachment.csv"}
 
 
 def test_text_in_an_unknown_charset_is_sent_as_it_is() -> None:
@@ -384,12 +400,17 @@ UNSUPPORTED = {
     "envelope_sender": {"envelope_sender": "bounces@example.com"},
     "a To header in extra_headers": {"headers": {"To": "all@example.com"}},
     "cc or bcc without to": {"to": [], "cc": ["team@example.org"]},
+    "alternative part with type 'text/calendar' with template_id": {
+        **DYNAMIC,
+        "alternatives": [("BEGIN:VCALENDAR", "text/calendar")],
+    },
+    "multiple html parts with template_id": {**DYNAMIC, "html": "<p>Hello", "alternatives": [("<p>", "text/html")]},
 }
 
 
 @pytest.mark.parametrize(("what", "attributes"), UNSUPPORTED.items(), ids=UNSUPPORTED.keys())
 def test_unsupported(what: str, attributes: dict[str, Any]) -> None:
-    one = mail(**attributes)
+    one = fitted(SendGrid, **attributes)
     assert [found.what for found in (*check(one, SendGrid.supports), *SENDGRID.check(one))] == [what]
 
 
@@ -400,15 +421,16 @@ def test_a_from_header_is_unsupported() -> None:
 
 @pytest.mark.parametrize("name", REQUESTS)
 def test_everything_else_is_supported(name: str) -> None:
-    one = mail(**REQUESTS[name][0])
+    one = fitted(SendGrid, **REQUESTS[name][0])
     assert [*check(one, SendGrid.supports), *SENDGRID.check(one)] == []
 
 
 UNSERIALIZABLE = {
     r"metadata\['when'\] is of type date": {"metadata": {"when": dt.date(2026, 3, 14)}},
-    r"metadata\['none'\] is of type NoneType": {"metadata": {"none": None}},
-    r"merge_metadata\['a'\] is of type list": {"merge_metadata": {"ana@example.net": {"a": []}}},
+    r"metadata\['none'\] is None": {"metadata": {"none": None}},
+    r"merge_metadata\[…\]\['a'\] is of type list": {"merge_metadata": {"ana@example.net": {"a": []}}},
     r"merge_data\['a'\] is of type dict": {"merge_global_data": {"a": {}}},
+    r"merge_data\['a'\] is nan": {"merge_global_data": {"a": float("nan")}},
     r"dynamic_template_data.when is of type date": {
         "template_id": "d-1",
         "merge_global_data": {"when": dt.date(2026, 3, 14)},
@@ -420,13 +442,13 @@ UNSERIALIZABLE = {
 @pytest.mark.parametrize(("text", "attributes"), UNSERIALIZABLE.items(), ids=UNSERIALIZABLE.keys())
 def test_unserializable(text: str, attributes: dict[str, Any]) -> None:
     with pytest.raises(AnymailSerializationError, match=text):
-        request_of(SENDGRID.deliver(mail(**attributes)))
+        request_of(SENDGRID.deliver(fitted(SendGrid, **attributes)))
 
 
 @pytest.mark.parametrize("name", ["x-smtpapi", "X-SMTPAPI"])
 def test_parameters_of_the_retired_api(name: str) -> None:
     with pytest.raises(AnymailConfigurationError, match="v3"):
-        request_of(SENDGRID.deliver(mail(esp_extra={name: {}})))
+        request_of(SENDGRID.deliver(fitted(SendGrid, esp_extra={name: {}})))
 
 
 class TestSettings:
@@ -457,24 +479,24 @@ class TestWarnings:
 
     def test_of_merge_fields_without_delimiters(self) -> None:
         with pytest.warns(AnymailWarning, match="SENDGRID_MERGE_FIELD_FORMAT"):
-            body = json_of(request_of(self.BARE.deliver(mail(merge_global_data={"name": "Ana"}))))
+            body = json_of(request_of(self.BARE.deliver(fitted(SendGrid, merge_global_data={"name": "Ana"}))))
         assert body["personalizations"][0]["substitutions"] == {"name": "Ana"}
 
     @pytest.mark.filterwarnings("error::anymail.exceptions.AnymailWarning")
     def test_none_for_fields_that_bring_their_own(self) -> None:
-        body = json_of(request_of(self.BARE.deliver(mail(merge_global_data={"-name-": "Ana", "n": "1"}))))
+        body = json_of(request_of(self.BARE.deliver(fitted(SendGrid, merge_global_data={"-name-": "Ana", "n": "1"}))))
         assert body["personalizations"][0]["substitutions"] == {"-name-": "Ana", "n": "1"}
 
     @pytest.mark.filterwarnings("error::anymail.exceptions.AnymailWarning")
     def test_none_for_a_dynamic_template(self) -> None:
-        request_of(self.BARE.deliver(mail(**DYNAMIC, merge_global_data={"name": "Ana"})))
+        request_of(self.BARE.deliver(fitted(SendGrid, **DYNAMIC, merge_global_data={"name": "Ana"})))
 
     @pytest.mark.parametrize(
         "attributes", [{"metadata": {"email": "x"}}, {"merge_metadata": {"ana@example.net": {"email": "x"}}}]
     )
     def test_of_metadata_that_events_overwrite(self, attributes: dict[str, Any]) -> None:
         with pytest.warns(AnymailWarning, match="email"):
-            request_of(SENDGRID.deliver(mail(**attributes)))
+            request_of(SENDGRID.deliver(fitted(SendGrid, **attributes)))
 
 
 ACCEPTED = answer(202, b"", {"X-Message-Id": "Xj5LmNkWSOqRbdvOpR34BA"})
@@ -513,12 +535,12 @@ ANSWERS: dict[str, tuple[dict[str, Any], Any, dict[str, Any]]] = {
 @pytest.mark.parametrize(("attributes", "response", "expected"), ANSWERS.values(), ids=ANSWERS.keys())
 def test_statuses(attributes: dict[str, Any], response: Any, expected: dict[str, Any]) -> None:
     with numbered_ids():
-        _, recipients = drive(SENDGRID.deliver(mail(**attributes)), response)
+        _, recipients = drive(SENDGRID.deliver(fitted(SendGrid, **attributes)), response)
     assert statuses(recipients) == expected
 
 
 def test_statuses_without_ids() -> None:
-    _, recipients = drive(WITHOUT_IDS.deliver(mail()), ACCEPTED)
+    _, recipients = drive(WITHOUT_IDS.deliver(fitted(SendGrid)), ACCEPTED)
     assert statuses(recipients) == {"ana@example.net": ("queued", None)}
 
 
@@ -532,6 +554,13 @@ ERRORS: dict[str, tuple[Any, bool | None, str, bool]] = {
     "bad key": (answer(401, errors("The provided authorization grant is invalid")), False, "auth", False),
     "out of credits": (answer(401, errors("Maximum credits exceeded")), False, "quota", False),
     "not allowed": (answer(403, errors("access forbidden")), False, "auth", False),
+    # The sender of this message alone: the next may have another.
+    "unverified sender": (
+        answer(403, errors("The from address does not match a verified Sender Identity.", field="from")),
+        False,
+        "invalid",
+        False,
+    ),
     "wrong path": (answer(404, errors("not found")), False, "invalid", False),
     "too large": (answer(413, "<html>413 Request Entity Too Large</html>"), False, "invalid", False),
     "too many": (answer(429, errors("too many requests")), False, "rate_limit", True),
@@ -548,7 +577,7 @@ ERRORS: dict[str, tuple[Any, bool | None, str, bool]] = {
 @pytest.mark.parametrize(("response", "sent", "category", "retryable"), ERRORS.values(), ids=ERRORS.keys())
 def test_errors(response: Any, sent: bool | None, category: str, retryable: bool) -> None:
     with pytest.raises(AnymailAPIError) as raised:
-        drive(SENDGRID.deliver(mail()), response)
+        drive(SENDGRID.deliver(fitted(SendGrid)), response)
     error = raised.value
     assert (error.sent, error.category, error.retryable) == (sent, category, retryable)
     assert "SG.example" not in str(error)
@@ -557,7 +586,54 @@ def test_errors(response: Any, sent: bool | None, category: str, retryable: bool
 def test_error_quotes_sendgrid() -> None:
     refused = answer(400, errors("Does not contain a valid address.", field="personalizations.0.to.0.email"))
     with pytest.raises(AnymailAPIError, match=r"personalizations\.0\.to\.0\.email: Does not contain a valid address"):
-        drive(SENDGRID.deliver(mail()), refused)
+        drive(SENDGRID.deliver(fitted(SendGrid)), refused)
+
+
+def many(number: int, **attributes: Any) -> Any:
+    return fitted(SendGrid, to=[f"r{n}@example.com" for n in range(number)], merge_data={}, **attributes)
+
+
+# Recipients, copies to each, and the personalizations of the calls.
+CALLS = {
+    "one call": (1000, 0, [1000]),
+    "two": (1001, 0, [1000, 1]),
+    "copies count": (1000, 1, [500, 500]),
+    "several copies": (700, 2, [333, 333, 34]),
+}
+
+
+@pytest.mark.parametrize(("to", "copies", "sizes"), CALLS.values(), ids=CALLS.keys())
+def test_a_batch_takes_as_many_calls_as_it_needs(to: int, copies: int, sizes: list[int]) -> None:
+    one = many(to, cc=[f"c{n}@example.org" for n in range(copies)])
+    requests, recipients = drive(SENDGRID.deliver(one), *[ACCEPTED] * len(sizes))
+    bodies = [json_of(request) for request in requests]
+    assert [len(body["personalizations"]) for body in bodies] == sizes
+    ids = [one["custom_args"]["anymail_id"] for body in bodies for one in body["personalizations"]]
+    assert [recipients[f"r{n}@example.com"].message_id for n in range(to)] == ids
+    assert {one.status for one in recipients.values()} == {"queued"}
+
+
+# What a second call of three meets, how many calls are made, and the statuses in the second and the third.
+SECOND_CALLS: dict[str, tuple[Any, int, list[str]]] = {
+    "refused": (answer(400, errors("Bad Request")), 3, ["failed", "queued"]),
+    "lost": (answer(500, errors("internal error")), 2, ["unknown", "failed"]),
+    "too many": (answer(429, errors("too many requests")), 2, ["failed", "failed"]),
+}
+
+
+@pytest.mark.parametrize(("second", "calls", "expected"), SECOND_CALLS.values(), ids=SECOND_CALLS.keys())
+def test_what_a_part_meets(second: Any, calls: int, expected: list[str]) -> None:
+    requests, recipients = drive(SENDGRID.deliver(many(2001)), ACCEPTED, second, ACCEPTED, leave=True)
+    assert len(requests) == calls
+    found = [recipients[f"r{n}@example.com"] for n in (0, 999, 1000, 2000)]
+    assert [one.status for one in found] == ["queued", "queued", *expected]
+    assert [one.error is not None for one in found] == [one.status not in ("queued",) for one in found]
+
+
+def test_own_personalizations_are_one_call() -> None:
+    own = {"personalizations": [{"to": [{"email": f"r{n}@example.com"}]} for n in range(1001)]}
+    [request], _ = drive(SENDGRID.deliver(many(1001, esp_extra=own)), ACCEPTED)
+    assert len(json_of(request)["personalizations"]) == 1001
 
 
 DATE = "Sat, 14 Mar 2026 09:27:00 GMT"  # 1773480420

@@ -292,6 +292,14 @@ class TestInbound:
         ]
         assert [one.as_uploaded_file().name for one in received][1] == "passwd"
 
+    def test_attachments_in_the_order_of_their_numbers(self, client: Client, events: list[Any]) -> None:
+        numbers = [2, 10, 1, 11, 3]
+        info = {f"attachment{n}": {"filename": f"{n}.txt", "type": "text/plain"} for n in numbers}
+        files = {f"attachment{n}": str(n) for n in numbers}
+        body = form(headers="Subject: Hi\n", attachment_info=json.dumps(info), **files)
+        assert self.post(client, body).status_code == 200
+        assert [one.get_content_text() for one in events[0].message.attachments] == ["1", "2", "3", "10", "11"]
+
     @override_settings(DATA_UPLOAD_MAX_MEMORY_SIZE=1000)
     def test_mail_larger_than_django_takes_otherwise(self, client: Client, events: list[Any]) -> None:
         assert self.post(client, form(email=self.RAW + b"x" * 5000)).status_code == 200

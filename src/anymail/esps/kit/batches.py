@@ -20,18 +20,22 @@ _WEIGHT: dict[Status | None, int] = {"failed": 0, "invalid": 1, "rejected": 1, "
 
 @dataclass(frozen=True, slots=True)
 class BatchLimit:
-    """How much of a batch fits into one call: so many messages, one for each ``to``, and so many recipients, where
-    the ESP counts the copies of each message to cc and bcc as well.
+    """How much of a batch fits into one call: so many messages, one for each ``to``; so many recipients, where the
+    ESP counts the copies of each message to cc and bcc as well; so many bytes, where each message repeats the content.
     """
 
     messages: int
     recipients: int | None = None
+    bytes: int | None = None
 
     def messages_of(self, mail: OutgoingMail) -> int:
         """How many messages of this mail fit into one call; at least one."""
-        if self.recipients is None:
-            return self.messages
-        return max(1, min(self.messages, self.recipients // (1 + len(mail.cc) + len(mail.bcc))))
+        limits = [self.messages]
+        if self.recipients is not None:
+            limits.append(self.recipients // (1 + len(mail.cc) + len(mail.bcc)))
+        if self.bytes is not None:
+            limits.append(self.bytes // mail.size)
+        return max(1, min(limits))
 
 
 class Part(NamedTuple):

@@ -11,12 +11,13 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from anymail.conf import SendOptions
 from anymail.exceptions import AnymailAPIError, AnymailRequestsAPIError, Category
+from anymail.mail.addresses import EmailAddress
 from anymail.mail.message import OutgoingMail
 from anymail.mail.status import RecipientStatuses
 from anymail.mail.supports import Supports, Unsupported
 from anymail.wire import Flow, Response
 
-__all__ = ["ESP", "Coalescing", "ResponseReader", "retry_after", "without_empty"]
+__all__ = ["ESP", "Coalescing", "ResponseReader", "email_and_name", "retry_after", "until_reset", "without_empty"]
 
 OptionsT = TypeVar("OptionsT", bound=SendOptions)
 
@@ -59,6 +60,12 @@ class ResponseReader:
         """Whether an error response says that a call with the same idempotency key was taken before this one."""
         return False
 
+    def retry_after(self, response: Response) -> float | None:
+        """The seconds that an error response asks to wait, or None: those of Retry-After, unless the ESP says it
+        otherwise.
+        """
+        return retry_after(response)
+
     def api_error(self, response: Response) -> AnymailAPIError:
         """The error for an answer with an error status."""
         text, category = self.explain(response)
@@ -73,7 +80,7 @@ class ResponseReader:
             category=category,
             sent=False if certain else None,
             retryable=certain and (category == "rate_limit" or (category == "server" and repeats)),
-            retry_after=retry_after(response),
+            retry_after=self.retry_after(response),
             response=response,
         )
 
@@ -166,6 +173,22 @@ def _is_html(response: Response) -> bool:
 
 
 _HTML = re.compile(rb"\s*<(!doctype html|html|head|body|title)\b", re.IGNORECASE)
+
+
+def until_reset(response: Response) -> float | None:
+    """The seconds until X-RateLimit-Reset, a POSIX time, counted from the response's own Date. None: absent or
+    unreadable.
+    """
+    try:
+        now = parsedate_to_datetime(response.headers["Date"]).timestamp()
+        return max(0.0, float(response.headers["X-RateLimit-Reset"]) - now)
+    except (KeyError, ValueError, TypeError):
+        return None
+
+
+def email_and_name(address: EmailAddress) -> dict[str, str]:
+    """An address as the object that many APIs have for it."""
+    return without_empty({"email": address.addr_spec, "name": address.display_name})
 
 
 def _shortened(text: str) -> str:

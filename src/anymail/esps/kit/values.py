@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from typing import Any
 
 __all__ = [
-    "from_json", "json_object_of", "list_of", "number_of", "object_of", "string_of", "text_of", "text_or_digits_of",
-    "texts_of",
+    "enhanced_code_of", "from_json", "json_object_of", "list_of", "number_of", "object_of", "smtp_code_of", "string_of",
+    "text_of", "text_or_digits_of", "texts_of",
 ]  # fmt: skip
+
+# RFC 5321, section 4.2. (Some ESPs have codes of their own among them, such as 499 and 605.)
+_SMTP_CODE = re.compile(r"[2-5][0-5][0-9]")
+# RFC 3463, section 2.
+_ENHANCED_CODE = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}")
 
 
 def object_of(value: Any) -> dict[str, Any]:
@@ -49,6 +55,17 @@ def number_of(value: Any) -> float | None:
     except (TypeError, ValueError, OverflowError):
         return None
     return number if math.isfinite(number) else None
+
+
+def smtp_code_of(value: Any) -> int | None:
+    """The three digits of an SMTP server's reply, from a number or in digits; None for anything else."""
+    digits = text_or_digits_of(value) or ""
+    return int(digits) if _SMTP_CODE.fullmatch(digits) else None
+
+
+def enhanced_code_of(value: Any) -> str | None:
+    """An SMTP server's enhanced status code, as in "5.1.1"; None for anything else."""
+    return value if isinstance(value, str) and _ENHANCED_CODE.fullmatch(value) else None
 
 
 def from_json(text: Any) -> Any:

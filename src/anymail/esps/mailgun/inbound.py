@@ -81,8 +81,8 @@ class MailgunInbound(MailgunWebhook):
         response = yield Request.get(
             url, headers=partial(_request_headers, self.options.api_key), max_response=_MAX_STORED
         )
-        answer = self.read_json(response)
-        source = answer.get("body-mime") if isinstance(answer, dict) else None
+        content = self.read_json(response)
+        source = content.get("body-mime") if isinstance(content, dict) else None
         if not isinstance(source, str):
             raise self.unreadable(response, "without a body-mime")
         return AnymailInboundMessage.parse_raw_mime(source)
@@ -110,18 +110,30 @@ def _from_fields(request: HttpRequest) -> AnymailInboundMessage:
         headers=headers,
         text=fields.get("body-plain") or None,
         html=fields.get("body-html") or None,
-        attachments=[
-            AnymailInboundMessage.construct_attachment_from_uploaded_file(files[name], content_ids.get(name))
-            for name in names
-        ],
+        attachments=[_part(files[name], content_ids.get(name)) for name in names],
     )
 
 
+def _part(file: Any, content_id: str | None) -> AnymailInboundMessage:
+    part = AnymailInboundMessage.construct_attachment_from_uploaded_file(file, content_id)
+    if content_id == "":
+        # Inline, though the message that it came in gave it no name to be shown by.
+        filename = part.get_filename()
+        del part["Content-Disposition"]
+        part.set_raw("Content-Disposition", "inline")
+        if filename:
+            part.set_param("filename", filename, "Content-Disposition")
+    return part
+
+
 def _content_ids(fields: QueryDict) -> dict[str, str]:
-    """The Content-ID of each inline attachment. content-id-map is the reverse, and repeats those that messages do."""
+    """The Content-ID of each inline attachment, which may be empty. content-id-map is the reverse, and repeats those
+    that messages do.
+    """
     try:
         pairs = json.loads(fields.get("content-id-map") or "{}", object_pairs_hook=list)
         found = [(str(name), str(content_id).strip("<> ")) for content_id, name in pairs]
     except (ValueError, TypeError, RecursionError):
         return {}
-    return {name: content_id for name, content_id in found if content_id}
+    # The one with a Content-ID counts.
+    return dict(sorted(found, key=lambda one: bool(one[1])))

@@ -1,7 +1,7 @@
-"""Sending through Mailgun.
+"""Sending through Mailgun: https://documentation.mailgun.com/docs/mailgun/api-reference/send/mailgun/messages
 
-https://documentation.mailgun.com/docs/mailgun/api-reference/send/mailgun/messages; for merging see the user
-manual's "Batch Sending" and "Sending with Templates"
+For merging see https://documentation.mailgun.com/docs/mailgun/user-manual/sending-messages/batch-sending and
+https://documentation.mailgun.com/docs/mailgun/user-manual/sending-messages/send-templates.
 """
 
 from __future__ import annotations
@@ -11,18 +11,19 @@ import re
 from base64 import b64encode
 from collections.abc import Collection, Iterator
 from datetime import UTC
-from email.utils import format_datetime, parsedate_to_datetime
+from email.utils import format_datetime
 from functools import partial
 from typing import Any
 from urllib.parse import quote
 
 from anymail.conf import Secret, SendOptions, base_url, option, secret
-from anymail.esps.kit.sending import ESP
+from anymail.esps.kit.batches import BatchLimit, Part, send_parts, split
+from anymail.esps.kit.sending import ESP, until_reset
 from anymail.exceptions import AnymailAPIError, AnymailError, Category
 from anymail.mail.addresses import format_addresses
 from anymail.mail.message import MailHeaders, OutgoingMail
 from anymail.mail.status import RecipientStatuses, all_recipients
-from anymail.mail.supports import MANY, Supports, Unsupported
+from anymail.mail.supports import ALL_CONTENT, MANY, Supports, Unsupported
 from anymail.mail.text import refuse_controls_in
 from anymail.wire import File, Flow, Request, Response, json_text
 
@@ -47,7 +48,8 @@ class MailgunOptions(SendOptions):
 
 _YES_NO = {True: "yes", False: "no"}
 _PLACEHOLDER = re.compile(r"%recipient\.([^%]+)%")
-_PAUSE = re.compile(r"try again after (\d+) seconds")
+# "Domain mg.example.com is not allowed to send: account-requests-per-sec limit exceeded, try again after 120 seconds"
+_PAUSE = re.compile(r"try\s+again\s+(?:after|in)\s+(\d{1,6})\s+sec", re.IGNORECASE)
 # What is no field of the form.
 _OUR_EXTRAS = frozenset({"sender_domain", "subaccount"})
 
@@ -72,7 +74,10 @@ class Mailgun(ESP[MailgunOptions]):
         merge_global_data=True,
         merge_metadata=True,
         merge_headers=True,
+        # 'Only one parameters "html" or "template" is allowed.' A text is the plain part of the template's mail.
+        beside_template=ALL_CONTENT - {"html"},
     )
+    batch_limit = BatchLimit(messages=1000)
     # After a 503 the message may be queued.
     safe_to_repeat = frozenset({429})
 
@@ -83,10 +88,15 @@ class Mailgun(ESP[MailgunOptions]):
         named = tuple(one for one in mail.attachments if one.content_id or not one.inline)
         if len(named) < len(mail.attachments):
             yield Unsupported("inline attachments without a Content-ID", {"attachments": named})
+        mail = _individual(mail)
         if mail.batch:
             yield from _check_merge(mail)
 
     def deliver(self, mail: OutgoingMail) -> Flow[RecipientStatuses]:
+        parts = split(_individual(mail), self.batch_limit)
+        return (yield from send_parts(Part(part.recipients, self._deliver_part(part)) for part in parts))
+
+    def _deliver_part(self, mail: OutgoingMail) -> Flow[RecipientStatuses]:
         response = yield Request.post(
             f"{self.options.api_url}{quote(self.sender_domain(mail), safe='')}/messages",
             headers=partial(self._request_headers, mail),
@@ -100,8 +110,9 @@ class Mailgun(ESP[MailgunOptions]):
         """The domain in the URL. Raises AnymailError when there is none, or none that can stand there."""
         domain = str(
             mail.esp_extra.get("sender_domain")
-            or (mail.envelope_sender and mail.envelope_sender.domain)
+            or (mail.envelope_sender and not mail.envelope_sender_is_implied and mail.envelope_sender.domain)
             or self.options.sender_domain
+            or (mail.envelope_sender and mail.envelope_sender.domain)
             or (mail.from_email and mail.from_email[0].domain)
             or ""
         )
@@ -130,7 +141,8 @@ class Mailgun(ESP[MailgunOptions]):
             "subject": None if _templated(mail) and not mail.subject else mail.subject,
             "text": mail.text or None,
             "amp-html": mail.amp or None,
-            "html": mail.html or None,
+            # Of a template by esp_extra; beside template_id there is none.
+            "html": (mail.html or None) if not _templated(mail) else None,
             "template": mail.template_id,
             "t:variables": _template_variables(mail),
             "o:tag": mail.tags,
@@ -152,7 +164,7 @@ class Mailgun(ESP[MailgunOptions]):
             **({"X-Mailgun-On-Behalf-Of": str(subaccount)} if subaccount else {}),
         }
 
-    # Reading answers.
+    # Reading responses.
 
     def _queued(self, response: Response, mail: OutgoingMail) -> RecipientStatuses:
         if response.ok and response.text.startswith("Mailgun Magnificent API"):
@@ -161,8 +173,8 @@ class Mailgun(ESP[MailgunOptions]):
                 f"{self.options.api_url}. Check MAILGUN_SENDER_DOMAIN and MAILGUN_API_URL.",
                 response=response,
             )
-        answer = self.read_json(response)
-        fields = answer if isinstance(answer, dict) else {}
+        content = self.read_json(response)
+        fields = content if isinstance(content, dict) else {}
         message_id, text = fields.get("id"), fields.get("message")
         if not (isinstance(message_id, str) and message_id and isinstance(text, str) and text.startswith("Queued")):
             raise self.unreadable(response, "not that the message is queued")
@@ -170,36 +182,28 @@ class Mailgun(ESP[MailgunOptions]):
 
     def explain(self, response: Response) -> tuple[str, Category | None]:
         try:
-            answer = response.json()
+            content = response.json()
         except (ValueError, RecursionError):
-            answer = None
-        text = answer.get("message") if isinstance(answer, dict) else answer
+            content = None
+        text = content.get("message") if isinstance(content, dict) else content
         text = text if isinstance(text, str) else response.text
         if response.status_code == 404:
             text += " (is the domain set up in this account, and MAILGUN_API_URL that of its region?)"
         return text, None
 
-    def api_error(self, response: Response) -> AnymailAPIError:
-        error = super().api_error(response)
-        if error.category == "rate_limit" and error.retry_after is None:
-            error.retry_after = _pause(response)
-        return error
+    def retry_after(self, response: Response) -> float | None:
+        """In Retry-After, in the text of a 429, or as the time in X-RateLimit-Reset."""
+        given = super().retry_after(response)
+        if given is not None or response.status_code != 429:
+            return given
+        if match := _PAUSE.search(response.text):
+            return float(match[1])
+        return until_reset(response)
 
 
 def basic_auth(api_key: Secret) -> str:
     """The value of the Authorization header."""
     return f"Basic {b64encode(f'api:{api_key.reveal()}'.encode()).decode()}"
-
-
-def _pause(response: Response) -> float | None:
-    """The seconds to wait that a 429 tells: in its text, or as the time in X-RateLimit-Reset."""
-    if match := _PAUSE.search(response.text):
-        return float(match[1])
-    try:
-        now = parsedate_to_datetime(response.headers["Date"]).timestamp()
-        return max(0.0, float(response.headers["X-RateLimit-Reset"]) - now)
-    except (KeyError, ValueError, TypeError):
-        return None
 
 
 def _text(value: Any, what: str) -> str:
@@ -221,13 +225,21 @@ def _files(mail: OutgoingMail) -> list[File]:
     return [
         File("inline", one.content_id, one.content_type, one.content)
         if one.inline
-        else File("attachment", one.name or "attachment", one.content_type, one.content)
+        else File("attachment", one.name_or_default, one.content_type, one.content)
         for one in mail.attachments
     ]
 
 
 # Merging. In a batch Mailgun puts each recipient's values, from recipient-variables, in the place of
 # "%recipient.key%"; templates know only the v: fields and t:variables.
+
+
+def _individual(mail: OutgoingMail) -> OutgoingMail:
+    """A message to several with merge_global_data as a batch, in which nobody sees the others.
+
+    django-anymail sends it so. If only its defaults were merged, those who never saw each other suddenly would.
+    """
+    return dataclasses.replace(mail, batch=True) if mail.merge_global_data and len(mail.to) > 1 else mail
 
 
 def _templated(mail: OutgoingMail) -> bool:
@@ -257,12 +269,16 @@ def _recipient_variables(mail: OutgoingMail) -> dict[str, dict[str, Any]]:
     headers = dict.fromkeys(name.title() for values in mail.merge_headers.values() for name in values)
     return {
         personal.to.addr_spec: {
-            **{f"v:{key}": personal.metadata.get(key, "") for key in metadata},
-            **{key: personal.merge_data.get(key, "") for key in _merge_keys(mail)},
+            **{f"v:{key}": _or_nothing(personal.metadata.get(key)) for key in metadata},
+            **{key: _or_nothing(personal.merge_data.get(key)) for key in _merge_keys(mail)},
             **{f"h:{name}": personal.headers.get(name, "") for name in headers},
         }
         for personal in mail.personal()
     }
+
+
+def _or_nothing(value: Any) -> Any:
+    return "" if value is None else value
 
 
 def _placeholders(mail: OutgoingMail, variables: dict[str, dict[str, Any]]) -> dict[str, str]:
@@ -271,14 +287,21 @@ def _placeholders(mail: OutgoingMail, variables: dict[str, dict[str, Any]]) -> d
     own = {key: f"%recipient.{key}%" for key in keys if _reserved(key)}
     if not _templated(mail):
         return own
-    return {**own, **{f"v:{key}": f"%recipient.{key}%" for key in keys if key not in own}}
+    direct = _direct(mail)
+    return {**own, **{f"v:{key}": f"%recipient.{key}%" for key in keys if key not in own and key not in direct}}
+
+
+def _direct(mail: OutgoingMail) -> dict[str, Any]:
+    """What of merge_global_data a template is given as it is: all, unless recipients have merge data of their own."""
+    if not _templated(mail):
+        return {}
+    merged = _merge_keys(mail) if any(mail.merge_data.values()) else ()
+    return {key: value for key, value in mail.merge_global_data.items() if key not in merged}
 
 
 def _template_variables(mail: OutgoingMail) -> str | None:
-    """What of merge_global_data a template is given directly."""
-    merged = _merge_keys(mail) if mail.batch else ()
-    direct = {key: value for key, value in mail.merge_global_data.items() if key not in merged}
-    return json_text(direct, "merge_global_data") if direct and _templated(mail) else None
+    direct = _direct(mail)
+    return json_text(direct, "merge_global_data") if direct else None
 
 
 def _filled(mail: OutgoingMail) -> OutgoingMail:
@@ -289,7 +312,7 @@ def _filled(mail: OutgoingMail) -> OutgoingMail:
 
     def fill(text: str) -> str:
         return _PLACEHOLDER.sub(
-            lambda match: _text(data[match[1]], f"merge_global_data[{match[1]!r}]") if match[1] in data else match[0],
+            lambda match: _filling(data[match[1]], match[1]) if match[1] in data else match[0],
             text,
         )
 
@@ -302,6 +325,10 @@ def _filled(mail: OutgoingMail) -> OutgoingMail:
         headers=MailHeaders([(name, fill(value)) for name, value in mail.headers.items()]),
         metadata={key: fill(value) if isinstance(value, str) else value for key, value in mail.metadata.items()},
     )
+
+
+def _filling(value: Any, key: str) -> str:
+    return "" if value is None else _text(value, f"merge_global_data[{key!r}]")
 
 
 def _refuse_controls(mail: OutgoingMail) -> None:
@@ -318,7 +345,8 @@ def _refuse_controls(mail: OutgoingMail) -> None:
 def _check_merge(mail: OutgoingMail) -> Iterator[Unsupported]:
     reserved = {key for key in _merge_keys(mail) if _reserved(key)}
     if reserved:
-        yield Unsupported('merge_data keys that begin with "v:" or "h:"', _without_data(mail, reserved))
+        what = f'merge_data keys that begin with "v:" or "h:" ({_listed(reserved)})'
+        yield Unsupported(what, _without_data(mail, reserved))
     if not _templated(mail):
         return
     nested = {
@@ -328,16 +356,21 @@ def _check_merge(mail: OutgoingMail) -> Iterator[Unsupported]:
         if isinstance(data[key], (dict, list)) and key in _merge_keys(mail)
     }
     if nested:
-        yield Unsupported("lists and dicts in merge_data with template_id", _without_data(mail, reserved | nested))
+        what = f"lists and dicts in merge_data with template_id ({_listed(nested)})"
+        yield Unsupported(what, _without_data(mail, reserved | nested))
     metadata = {*mail.metadata, *(key for values in mail.merge_metadata.values() for key in values)}
-    if clash := metadata & {*_merge_keys(mail)}:
+    if clash := metadata & {*_merge_keys(mail)} - _direct(mail).keys():
         yield Unsupported(
-            "merge_data and metadata with the same keys with template_id",
+            f"merge_data and metadata with the same keys with template_id ({_listed(clash)})",
             {
                 "metadata": _without(mail.metadata, clash),
                 "merge_metadata": {spec: _without(values, clash) for spec, values in mail.merge_metadata.items()},
             },
         )
+
+
+def _listed(keys: Collection[str]) -> str:
+    return ", ".join(sorted(repr(str(key)) for key in keys))
 
 
 def _without_data(mail: OutgoingMail, keys: Collection[str]) -> dict[str, Any]:

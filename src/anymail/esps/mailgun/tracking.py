@@ -16,7 +16,7 @@ from typing import Any
 from django.http import HttpRequest, QueryDict
 
 from anymail.conf import Secret, WebhookOptions, secret, secrets
-from anymail.esps.kit.values import object_of, string_of, text_of, texts_of
+from anymail.esps.kit.values import enhanced_code_of, object_of, smtp_code_of, text_of, texts_of
 from anymail.esps.kit.webhook import (
     Events,
     NotConfigured,
@@ -42,7 +42,7 @@ _DIGEST = re.compile("[0-9a-f]{64}")
 
 
 def signature(key: str, timestamp: str, token: str) -> str:
-    """/docs/mailgun/user-manual/webhooks/securing-webhooks"""
+    """See https://documentation.mailgun.com/docs/mailgun/user-manual/webhooks/securing-webhooks."""
     return hmac.new(key.encode(), f"{timestamp}{token}".encode(), "sha256").hexdigest()
 
 
@@ -94,8 +94,8 @@ class MailgunWebhook(Webhook[MailgunWebhookOptions]):
         return f"{timestamp}{token}"
 
 
-# /docs/mailgun/user-manual/events/event-types
-EVENTS: dict[str, str] = {
+# https://documentation.mailgun.com/docs/mailgun/user-manual/events/event-types
+EVENTS: dict[str, EventType] = {
     "accepted": EventType.QUEUED,
     "rejected": EventType.REJECTED,
     "delivered": EventType.DELIVERED,
@@ -106,10 +106,10 @@ EVENTS: dict[str, str] = {
 }
 
 # "failed" by its severity, and by its code where Mailgun did not even try.
-SEVERITIES: dict[str, str] = {"temporary": EventType.DEFERRED, "permanent": EventType.BOUNCED}
+SEVERITIES: dict[str, EventType] = {"temporary": EventType.DEFERRED, "permanent": EventType.BOUNCED}
 NOT_TRIED = frozenset({605, 606, 607, 625})
 
-REASONS: dict[str, str] = {
+REASONS: dict[str, RejectReason] = {
     "bounce": RejectReason.BOUNCED,
     "suppress-bounce": RejectReason.BOUNCED,
     "suppress-unsubscribe": RejectReason.UNSUBSCRIBED,
@@ -120,14 +120,14 @@ REASONS: dict[str, str] = {
 }
 
 # delivery-status.code, where the reason does not tell.
-CODES: dict[int, str] = {
+CODES: dict[int, RejectReason] = {
     605: RejectReason.BOUNCED,
     606: RejectReason.UNSUBSCRIBED,
     607: RejectReason.SPAM,
     625: RejectReason.BLOCKED,
 }
 
-LEGACY_EVENTS: dict[str, str] = {
+LEGACY_EVENTS: dict[str, EventType] = {
     "delivered": EventType.DELIVERED,
     "dropped": EventType.REJECTED,
     "bounced": EventType.BOUNCED,
@@ -136,7 +136,7 @@ LEGACY_EVENTS: dict[str, str] = {
     "unsubscribed": EventType.UNSUBSCRIBED,
     "complained": EventType.COMPLAINED,
 }
-LEGACY_CODES: dict[str, str] = {
+LEGACY_CODES: dict[str, RejectReason] = {
     "499": RejectReason.TIMED_OUT,
     "605": RejectReason.BOUNCED,
     "606": RejectReason.UNSUBSCRIBED,
@@ -151,6 +151,9 @@ _LEGACY_FIELDS = frozenset({
     "client-name", "client-os", "campaign-id", "campaign-name", "tag", "mailing-list", "timestamp", "token",
     "signature", "body-plain", "h", "message-id",
 })  # fmt: skip
+# What has a reason, and what the recipient did with a browser.
+_REFUSED = frozenset({EventType.BOUNCED, EventType.REJECTED})
+_BY_RECIPIENT = frozenset({EventType.OPENED, EventType.CLICKED})
 _SIGNED_FIELDS = frozenset({"timestamp", "token", "signature"})
 
 
@@ -169,9 +172,13 @@ def _event(item: dict[str, Any]) -> AnymailTrackingEvent:
     data = item["event-data"]
     status = object_of(data.get("delivery-status"))
     headers = object_of(object_of(data.get("message")).get("headers"))
+    client = object_of(data.get("client-info"))
+    event_type = _event_type(data, status)
+    refused, by_recipient = event_type in _REFUSED, event_type in _BY_RECIPIENT
+    described = text_of(status.get("description")) or text_of(object_of(data.get("reject")).get("reason"))
     return AnymailTrackingEvent(
-        event_type=_event_type(data, status),
-        reject_reason=_reject_reason(data, status),
+        event_type=event_type,
+        reject_reason=_reject_reason(data, status) if refused else None,
         message_id=_bracketed(headers.get("message-id")),
         timestamp=posix_time(data.get("timestamp")),
         # The event's own id is unique only within a day.
@@ -179,15 +186,25 @@ def _event(item: dict[str, Any]) -> AnymailTrackingEvent:
         recipient=text_of(data.get("recipient")) or parseaddr(str(headers.get("to", "")))[1] or None,
         metadata=object_of(data.get("user-variables")),
         tags=texts_of(data.get("tags")),
-        description=string_of(status.get("description", object_of(data.get("reject")).get("reason"))),
-        mta_response=string_of(status.get("message")),
-        user_agent=string_of(object_of(data.get("client-info")).get("user-agent")),
-        click_url=string_of(data.get("url")),
+        description=described or (None if refused else text_of(data.get("reason"))),
+        mta_response=text_of(status.get("message")),
+        smtp_code=smtp_code_of(status.get("code")),
+        enhanced_code=enhanced_code_of(status.get("enhanced-code")) or enhanced_code_of(status.get("bounce-code")),
+        user_agent=text_of(client.get("user-agent")) if by_recipient else None,
+        ip=text_of(data.get("ip")) if by_recipient else None,
+        by_machine=_by_machine(client) if by_recipient else None,
+        click_url=text_of(data.get("url")) if event_type == EventType.CLICKED else None,
         esp_event=item,
     )
 
 
-def _event_type(data: dict[str, Any], status: dict[str, Any]) -> str:
+def _by_machine(client: dict[str, Any]) -> bool | None:
+    """Mailgun names the machine ("apple", "gmail", "generic"), and leaves the name of a human empty."""
+    bot = client.get("bot")
+    return bool(bot) if isinstance(bot, (str, bool)) else None
+
+
+def _event_type(data: dict[str, Any], status: dict[str, Any]) -> EventType:
     if data.get("event") != "failed":
         return EVENTS.get(str(data.get("event")), EventType.UNKNOWN)
     not_tried = str(data.get("reason")).startswith("suppress-") or _code(status) in NOT_TRIED
@@ -196,10 +213,10 @@ def _event_type(data: dict[str, Any], status: dict[str, Any]) -> str:
     return SEVERITIES.get(str(data.get("severity")), EventType.UNKNOWN)
 
 
-def _reject_reason(data: dict[str, Any], status: dict[str, Any]) -> str | None:
+def _reject_reason(data: dict[str, Any], status: dict[str, Any]) -> RejectReason | None:
     reason, code = data.get("reason"), _code(status)
     if not reason:
-        return RejectReason.OTHER if data.get("event") == "rejected" else None
+        return RejectReason.OTHER if data.get("event") == "rejected" else CODES.get(code)
     if reason in ("generic", "hardfail") and data.get("severity") == "permanent":
         delayed = object_of(data.get("flags")).get("is-delayed-bounce")
         if delayed or 500 <= code <= 599:
@@ -219,24 +236,29 @@ def _legacy_event(fields: QueryDict) -> AnymailTrackingEvent:
         raise AnymailConfigurationError(
             "A Mailgun inbound route calls Anymail's Mailgun tracking URL: forward it to the URL mailgun/inbound_mime/."
         )
+    event_type, code = LEGACY_EVENTS.get(first["event"], EventType.UNKNOWN), first.get("code")
+    by_recipient = event_type in _BY_RECIPIENT
     return AnymailTrackingEvent(
-        event_type=LEGACY_EVENTS.get(first["event"], EventType.UNKNOWN),
-        reject_reason=_legacy_reject_reason(first.get("code")),
+        event_type=event_type,
+        reject_reason=_legacy_reject_reason(code) if event_type in _REFUSED else None,
         message_id=_bracketed(first.get("Message-Id") or first.get("message-id")),
         timestamp=posix_time(fields["timestamp"]),
-        event_id=fields.get("token"),
-        recipient=first.get("recipient"),
+        event_id=fields.get("token") or None,
+        recipient=text_of(first.get("recipient")),
         metadata=_legacy_metadata(fields, first),
         tags=fields.getlist("tag") or fields.getlist("X-Mailgun-Tag"),
-        description=first.get("description"),
-        mta_response=first.get("error") or first.get("notification"),
-        user_agent=first.get("user-agent"),
-        click_url=first.get("url"),
+        description=text_of(first.get("description")),
+        mta_response=text_of(first.get("error")) or text_of(first.get("notification")),
+        smtp_code=smtp_code_of(code),
+        enhanced_code=enhanced_code_of(code),
+        user_agent=text_of(first.get("user-agent")) if by_recipient else None,
+        ip=text_of(first.get("ip")) if by_recipient else None,
+        click_url=text_of(first.get("url")) if event_type == EventType.CLICKED else None,
         esp_event=fields,
     )
 
 
-def _legacy_reject_reason(code: str | None) -> str | None:
+def _legacy_reject_reason(code: str | None) -> RejectReason | None:
     if not code:
         return None
     return LEGACY_CODES.get(code) or (RejectReason.BOUNCED if _REFUSED_CODE.fullmatch(code) else RejectReason.OTHER)

@@ -8,7 +8,7 @@ from typing import Any
 from django.http import HttpRequest
 
 from anymail.conf import WebhookOptions
-from anymail.esps.kit.values import number_of, string_of
+from anymail.esps.kit.values import number_of, string_of, text_of
 from anymail.esps.kit.webhook import Events, Webhook, json_object
 from anymail.exceptions import AnymailConfigurationError
 from anymail.inbound import AnymailInboundMessage
@@ -39,7 +39,7 @@ class PostmarkInbound(Webhook[WebhookOptions]):
         # Those of Postmark's spam filter stand above those that the mail came with.
         first = {name.lower(): value for name, value in reversed(headers)}
         message.envelope_sender = envelope_sender
-        message.envelope_recipient = string_of(item.get("OriginalRecipient"))
+        message.envelope_recipient = text_of(item.get("OriginalRecipient"))
         message.stripped_text = string_of(item.get("StrippedTextReply"))
         message.spam_detected = first.get("x-spam-status", "").lower() == "yes"
         message.spam_score = number_of(first.get("x-spam-score"))

@@ -1,6 +1,7 @@
 """Sending through Postmark.
 
-https://postmarkapp.com/developer/api/email-api, /api/templates-api and /api/bulk-email
+https://postmarkapp.com/developer/api/email-api, https://postmarkapp.com/developer/api/templates-api and
+https://postmarkapp.com/developer/api/bulk-email
 """
 
 from __future__ import annotations
@@ -12,14 +13,15 @@ from functools import partial
 from typing import Any
 
 from anymail.conf import Secret, SendOptions, base_url, boolean, option, optional, secret
-from anymail.esps.kit.batches import merge_statuses, not_taken
+from anymail.esps.kit.batches import BatchLimit, Part, conclude, merge_statuses, send_parts, split
 from anymail.esps.kit.sending import ESP, Coalescing, without_empty
+from anymail.esps.kit.values import json_object_of, list_of, text_of
 from anymail.exceptions import AnymailAPIError, Category
 from anymail.mail.addresses import EmailAddress, format_addresses
 from anymail.mail.attachments import Attachment
 from anymail.mail.message import MailHeaders, OutgoingMail, Personal
 from anymail.mail.status import AnymailRecipientStatus, RecipientStatuses, all_recipients
-from anymail.mail.supports import Supports, Unsupported
+from anymail.mail.supports import ALL_CONTENT, Supports, Unsupported, check_beside_template
 from anymail.wire import Flow, Request, Response
 
 
@@ -39,16 +41,17 @@ class PostmarkOptions(SendOptions):
     )
 
 
-# /developer/api/overview, "Error codes", where the HTTP status does not tell.
-_CATEGORIES: dict[int, Category] = {
-    10: "auth", 400: "auth", 401: "auth", 412: "auth", 413: "auth", 405: "quota", 100: "server", 101: "server",
-}  # fmt: skip
+# https://postmarkapp.com/developer/api/overview#error-codes, where the HTTP status does not tell. What a message's own
+# sender (400, 401) or recipients (412) are refused for is not here: the next message may pass.
+_CATEGORIES: dict[int, Category] = {10: "auth", 14: "auth", 413: "auth", 405: "quota", 100: "server", 101: "server"}
 
-_INACTIVE = re.compile(r"inactive addresses:\s*(.+?)\.(?:\s|$)")
-_BAD_RECIPIENT = re.compile(r"(?:Invalid|Error\s+parsing)\s+'(?:To|Cc|Bcc)'", re.IGNORECASE)
 _MAINTENANCE = 100
-_TRACK_LINKS = {True: "HtmlAndText", False: "None"}
 _INACTIVE_RECIPIENT, _INVALID_REQUEST = 406, 300
+# "Invalid 'To' address: 'ana@'." and "Error parsing 'Cc': Illegal email domain 'localhost' in address 'x@localhost'."
+_BAD_RECIPIENT = re.compile(r"(?:Invalid|Error\s+parsing)\s+'(?:To|Cc|Bcc)'", re.IGNORECASE)
+# What stands around an address in such a sentence.
+_BETWEEN_WORDS = re.compile(r"[\s,;<>()]+")
+_TRACK_LINKS = {True: "HtmlAndText", False: "None"}
 
 
 class Postmark(ESP[PostmarkOptions]):
@@ -58,6 +61,7 @@ class Postmark(ESP[PostmarkOptions]):
     supports = Supports(
         from_emails=50,
         metadata=True,
+        metadata_values="text",
         tags=1,
         track_opens=True,
         track_clicks=True,
@@ -67,15 +71,19 @@ class Postmark(ESP[PostmarkOptions]):
         merge_global_data=True,
         merge_metadata=True,
         merge_headers=True,
+        # Postmark refuses a subject or a body beside a template.
+        beside_template=ALL_CONTENT - {"subject", "text", "html", "amp"},
     )
+    # Postmark takes 50 MB, base64 and JSON included.
     coalescing = Coalescing(messages=500, bytes=40_000_000)
+    batch_limit = BatchLimit(messages=500, bytes=40_000_000)
 
     def check(self, mail: OutgoingMail) -> Iterator[Unsupported]:
-        if mail.template_id:
-            for name in ("subject", "text", "html"):
-                if getattr(mail, name):
-                    yield Unsupported(f"{name} with template_id", {name: ""})
-        elif not self.options.use_bulk_api and not _template(mail):
+        if _template(mail):
+            if not mail.template_id:
+                bodiless = dataclasses.replace(mail, text="", html="", amp=None)
+                yield from check_beside_template(bodiless, self.supports)
+        elif not self.options.use_bulk_api:
             if any(mail.merge_data.values()):
                 yield Unsupported("merge_data without template_id", {"merge_data": {}})
             if mail.merge_global_data:
@@ -85,47 +93,44 @@ class Postmark(ESP[PostmarkOptions]):
         if self.options.use_bulk_api and mail.to:
             return (yield from self._deliver_bulk(mail))
         if mail.batch and mail.to:
-            [recipients] = yield from self.deliver_many([mail])
-            if isinstance(recipients, AnymailAPIError):
-                raise recipients
-            return recipients
+            parts = split(mail, self.batch_limit)
+            return (yield from send_parts(Part(part.recipients, self._deliver_part(part)) for part in parts))
         path = "email/withTemplate" if _template(mail) else "email"
         response = yield self._request(path, [mail], self.message(mail))
         return self._single(response, mail)
 
+    def _deliver_part(self, mail: OutgoingMail) -> Flow[RecipientStatuses]:
+        [outcome] = yield from self.deliver_many([mail])
+        if isinstance(outcome, AnymailAPIError):
+            raise outcome
+        return outcome
+
     def batch_key(self, mail: OutgoingMail) -> Hashable | None:
-        if self.options.use_bulk_api or (mail.batch and len(mail.to) > 500):
+        if self.options.use_bulk_api or (mail.batch and len(mail.to) > self.batch_limit.messages_of(mail)):
             return None
         return bool(_template(mail)), mail.esp_extra.get("server_token")
 
     def deliver_many(self, mails: Sequence[OutgoingMail]) -> Flow[list[RecipientStatuses | AnymailAPIError]]:
-        """Postmark answers a batch in order, with an item for each message."""
-        owners, messages = [], []
+        """Send several messages in one call. Postmark responds in order, with an item for each message."""
+        owners: list[tuple[int, Sequence[EmailAddress]]] = []
+        messages = []
         for index, mail in enumerate(mails):
             for personal in self._messages(mail):
-                owners.append((index, personal.to if personal else None))
+                owners.append((index, (personal.to, *mail.cc, *mail.bcc) if personal else mail.recipients))
                 messages.append(self.message(mail, personal))
         templated = _template(mails[0])
         path = "email/batchWithTemplates" if templated else "email/batch"
-        results: list[dict[str, Any] | AnymailAPIError] = []
-        for start in range(0, len(messages), 500):
-            part = messages[start : start + 500]
-            try:
-                response = yield self._request(path, mails, {"Messages": part} if templated else part)
-                results += self._batch_results(response, len(part))
-            except AnymailAPIError as error:
-                if not results:
-                    raise
-                # What was taken is taken: the failure is that of the rest alone.
-                results += [error] * (len(messages) - len(results))
-                break
-        return self._by_mail(mails, owners, results)
+        response = yield self._request(path, mails, {"Messages": messages} if templated else messages)
+        statuses: list[RecipientStatuses] = [{} for _ in mails]
+        for (index, addresses), item in zip(owners, self._batch_results(response, len(messages)), strict=True):
+            merge_statuses(statuses[index], self._item_statuses(item, addresses, response))
+        return [_outcome(each) for each in statuses]
 
     def message(self, mail: OutgoingMail, personal: Personal | None = None) -> dict[str, Any]:
         """One message object of the API."""
         templated = _template(mail)
         metadata = personal.metadata if personal else mail.metadata
-        model = personal.merge_data if personal else mail.merge_global_data
+        model = _model(personal.merge_data if personal else mail.merge_global_data)
         return {
             **without_empty(
                 {
@@ -135,11 +140,11 @@ class Postmark(ESP[PostmarkOptions]):
                     "Bcc": format_addresses(mail.bcc),
                     "ReplyTo": format_addresses(mail.reply_to),
                     "Tag": mail.tags[0] if mail.tags else None,
-                    "TextBody": mail.text,
-                    "HtmlBody": mail.html,
+                    "TextBody": "" if templated else mail.text,
+                    "HtmlBody": "" if templated else mail.html,
                     "Headers": _headers(personal.headers if personal else mail.headers),
                     "Attachments": [_attachment(attachment) for attachment in mail.attachments],
-                    "Metadata": _metadata(metadata),
+                    "Metadata": metadata,
                     "TrackOpens": mail.track_opens,
                     "TrackLinks": None if mail.track_clicks is None else _TRACK_LINKS[mail.track_clicks],
                     "MessageStream": self.options.message_stream,
@@ -161,7 +166,7 @@ class Postmark(ESP[PostmarkOptions]):
         token = Secret(mail.esp_extra.get("server_token") or self.options.server_token)
         return {"Accept": "application/json", "X-Postmark-Server-Token": token.reveal()}
 
-    # Reading answers.
+    # Reading responses.
 
     def certainly_not_taken(self, response: Response) -> bool:
         """Also during maintenance, when Postmark itself says so: https://postmarkapp.com/developer/api/overview"""
@@ -170,96 +175,77 @@ class Postmark(ESP[PostmarkOptions]):
         )
 
     def explain(self, response: Response) -> tuple[str, Category | None]:
-        try:
-            answer = response.json()
-            code, text = answer["ErrorCode"], answer["Message"]
-        except (ValueError, KeyError, TypeError):
-            return response.text, None
-        return f"ErrorCode {code}: {text}", _CATEGORIES.get(code)
+        content = json_object_of(response.content)
+        return (_words(content), _category(content)) if "ErrorCode" in content else (response.text, None)
 
     def _single(self, response: Response, mail: OutgoingMail) -> RecipientStatuses:
         if response.status_code == 422:
-            try:
-                refused = self._refused(response.json(), mail.recipients)
-            except (ValueError, AttributeError):
-                refused = None
-            if refused:
-                return refused
-        answer = self.read_json(response)
-        result = self._accepted(answer, mail.recipients) if isinstance(answer, dict) else None
-        if result is None:
+            error = self.api_error(response)
+            if refused := self._refused(json_object_of(response.content), mail.recipients, error):
+                return conclude(refused)
+            raise error
+        content = self.read_json(response)
+        accepted = self._accepted(content, mail.recipients) if isinstance(content, dict) else None
+        if accepted is None:
             raise self.unreadable(response, "without a MessageID")
-        return result
+        return accepted
 
     def _batch_results(self, response: Response, expected: int) -> list[dict[str, Any]]:
-        answer = self.read_json(response)
-        if not isinstance(answer, list) or len(answer) != expected:
+        content = self.read_json(response)
+        if not isinstance(content, list) or len(content) != expected:
             raise self.unreadable(response, f"without a result for each of {expected} messages")
-        return [item if isinstance(item, dict) else {} for item in answer]
+        return [item if isinstance(item, dict) else {} for item in content]
 
-    def _by_mail(
-        self,
-        mails: Sequence[OutgoingMail],
-        owners: Sequence[tuple[int, EmailAddress | None]],
-        results: Sequence[dict[str, Any] | AnymailAPIError],
-    ) -> list[RecipientStatuses | AnymailAPIError]:
-        """Gather each mail's statuses. A mail of several messages fails as a whole only if each of them failed."""
-        statuses: list[RecipientStatuses] = [{} for _ in mails]
-        errors: list[list[AnymailAPIError]] = [[] for _ in mails]
-        taken = [False] * len(mails)
-        for (index, to), result in zip(owners, results, strict=True):
-            mail = mails[index]
-            addresses = (to, *mail.cc, *mail.bcc) if to else mail.recipients
-            if isinstance(result, AnymailAPIError):
-                errors[index].append(result)
-                merge_statuses(statuses[index], not_taken(addresses, result))
-                continue
-            found = self._refused(result, addresses)
-            if found is None and result.get("ErrorCode", 0) == 0:
-                found = self._accepted(result, addresses) or all_recipients(addresses, "unknown")
-                taken[index] = True
-            if found is None:
-                errors[index].append(self._item_error(result))
-                found = all_recipients(addresses, "failed")
-            merge_statuses(statuses[index], found)
-        return [
-            failed[0] if failed and not took and len(failed) == len([o for o in owners if o[0] == index]) else status
-            for index, (status, failed, took) in enumerate(zip(statuses, errors, taken, strict=True))
-        ]
+    def _item_statuses(
+        self, item: dict[str, Any], addresses: Sequence[EmailAddress], response: Response
+    ) -> RecipientStatuses:
+        """The statuses of one message of a batch."""
+        # https://postmarkapp.com/developer/api/overview: what is delayed has no ErrorCode.
+        if item.get("ErrorCode", 0) == 0:
+            return self._accepted(item, addresses) or all_recipients(addresses, "unknown")
+        error = AnymailAPIError(
+            f"Postmark refused this message of a batch: {_words(item)}.",
+            category=_category(item) or "invalid",
+            response=response,
+        )
+        return self._refused(item, addresses, error) or all_recipients(addresses, "failed", error=error)
 
     def _accepted(self, result: dict[str, Any], addresses: Sequence[EmailAddress]) -> RecipientStatuses | None:
-        """The statuses of a message that Postmark took; None if the answer does not look like it."""
-        message_id, text = result.get("MessageID"), str(result.get("Message", ""))
-        if not isinstance(message_id, str):
+        """The statuses of a message that Postmark took; None if the response does not look like it.
+
+        "Message OK, but will not deliver to these inactive addresses: dead@example.net, gone@example.org", with or
+        without a full stop and a sentence about inactive recipients, is said of one that some recipients do not get.
+        """
+        message_id, words = text_of(result.get("MessageID")), " ".join(str(result.get("Message", "")).lower().split())
+        if message_id is None:
             return None
-        # https://postmarkapp.com/developer/api/overview: such an answer has no ErrorCode.
-        status = AnymailRecipientStatus(message_id, "queued" if "delivery may be delayed" in text else "sent")
-        inactive = _named(_INACTIVE, text, addresses) if "inactive" in text else ()
+        # "Message accepted, but delivery may be delayed."
+        status = AnymailRecipientStatus(message_id, "queued" if "may be delayed" in words else "sent")
+        inactive = _named(words.partition("inactive")[2], addresses)
         rejected = AnymailRecipientStatus(None, "rejected")
         return {address.key: rejected if address in inactive else status for address in addresses}
 
-    def _refused(self, result: dict[str, Any], addresses: Sequence[EmailAddress]) -> RecipientStatuses | None:
-        """The statuses when a message was refused for the sake of some recipients; None if for another reason."""
-        code, text = result.get("ErrorCode"), " ".join(str(result.get("Message", "")).split())
+    def _refused(
+        self, result: dict[str, Any], addresses: Sequence[EmailAddress], error: AnymailAPIError
+    ) -> RecipientStatuses | None:
+        """The statuses when a message was refused for the sake of some recipients; None if for another reason.
+
+        "You tried to send to recipient(s) that have been marked as inactive. Found inactive addresses:
+        dead@example.net. Inactive recipients are ones that have generated a hard bounce." names them with code 406,
+        and the samples at _BAD_RECIPIENT with code 300. ``error`` befell those who would have got it.
+        """
+        code, words = result.get("ErrorCode"), str(result.get("Message", ""))
         if code == _INACTIVE_RECIPIENT:
-            culprits, status = _named(_INACTIVE, text, addresses), AnymailRecipientStatus(None, "rejected")
-            if not culprits:
-                culprits = set(addresses) if len(addresses) == 1 else set()
-        elif code == _INVALID_REQUEST and _BAD_RECIPIENT.match(text):
-            culprits, status = _mentioned(text, addresses), AnymailRecipientStatus(None, "invalid")
+            culprit = AnymailRecipientStatus(None, "rejected")
+        elif code == _INVALID_REQUEST and _BAD_RECIPIENT.match(words.strip()):
+            culprit = AnymailRecipientStatus(None, "invalid")
         else:
             return None
+        culprits = _named(words, addresses) or (set(addresses) if len(addresses) == 1 else set())
         if not culprits:
             return None
-        failed = AnymailRecipientStatus(None, "failed")
-        return {address.key: status if address in culprits else failed for address in addresses}
-
-    def _item_error(self, result: dict[str, Any]) -> AnymailAPIError:
-        code = result.get("ErrorCode")
-        return AnymailAPIError(
-            f"Postmark refused this message of a batch: ErrorCode {code}: {result.get('Message')}.",
-            category=_CATEGORIES.get(code, "invalid") if isinstance(code, int) else "unreadable",
-        )
+        failed = AnymailRecipientStatus(None, "failed", error)
+        return {address.key: culprit if address in culprits else failed for address in addresses}
 
     # The bulk API: one content for many recipients.
 
@@ -275,8 +261,8 @@ class Postmark(ESP[PostmarkOptions]):
                         "To": format_addresses([personal.to]),
                         "Cc": format_addresses(mail.cc),
                         "Bcc": format_addresses(mail.bcc),
-                        "TemplateModel": personal.merge_data,
-                        "Metadata": _metadata({**personal.metadata, **({"anymail_id": ids[index]} if ids else {})}),
+                        "TemplateModel": _model(personal.merge_data),
+                        "Metadata": {**personal.metadata, **({"anymail_id": ids[index]} if ids else {})},
                         "Headers": _headers(personal.headers) if mail.merge_headers.get(personal.to.addr_spec) else (),
                     }
                 )
@@ -290,12 +276,14 @@ class Postmark(ESP[PostmarkOptions]):
         generate = self.options.generate_message_id is not False
         ids = [str(uuid4()) for _ in mail.to] if generate else []
         response = yield self._request("email/bulk", [mail], self.bulk(mail, ids))
-        answer = self.read_json(response)
+        content = self.read_json(response)
         # https://postmarkapp.com/developer/api/bulk-email names it ID, the official clients Id.
-        if not isinstance(answer, dict) or not (answer.get("ID") or answer.get("Id")) or not answer.get("Status"):
+        job = text_of(content.get("ID")) or text_of(content.get("Id")) if isinstance(content, dict) else None
+        if job is None or not text_of(content.get("Status")):
             raise self.unreadable(response, "not as the bulk API does")
-        if answer["Status"] == "Failed":
-            return all_recipients(mail.recipients, "failed")
+        if content["Status"] == "Failed":
+            error = AnymailAPIError(f"Postmark's bulk API says that request {job} failed.", response=response)
+            return conclude(all_recipients(mail.recipients, "failed", error=error))
         return {
             **{
                 to.key: AnymailRecipientStatus(ids[index] if ids else None, "queued")
@@ -326,28 +314,42 @@ def _headers(headers: MailHeaders[str]) -> list[dict[str, str]]:
     return [{"Name": name, "Value": value} for name, value in headers.items()]
 
 
-def _metadata(metadata: dict[str, Any]) -> dict[str, Any]:
-    """Postmark documents strings, and has enforced the types of fields since 2023."""
-    return {
-        key: str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
-        for key, value in metadata.items()
-    }
+def _model(merge_data: dict[str, Any]) -> dict[str, Any]:
+    """A TemplateModel without null, which templates show as they do what is absent: as nothing."""
+    without: dict[str, Any] = _without_none(merge_data)
+    return without
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_none(one) for key, one in value.items() if one is not None}
+    return [_without_none(one) for one in value if one is not None] if isinstance(value, (list, tuple)) else value
 
 
 def _attachment(attachment: Attachment) -> dict[str, Any]:
-    wire = {"Name": attachment.name, "Content": attachment.base64, "ContentType": attachment.content_type}
+    wire = {"Name": attachment.name_or_default, "Content": attachment.base64, "ContentType": attachment.content_type}
     return {**wire, "ContentID": f"cid:{attachment.content_id}"} if attachment.inline else wire
 
 
-def _named(pattern: re.Pattern[str], text: str, addresses: Iterable[EmailAddress]) -> set[EmailAddress]:
-    """The addresses of the list that ``pattern`` finds. Postmark writes them in lower case."""
-    match = pattern.search(" ".join(text.split()))
-    named = {one.strip().lower() for one in match[1].split(",")} if match else set()
-    return {address for address in addresses if {address.addr_spec.lower(), address.key.lower()} & named}
+def _words(result: dict[str, Any]) -> str:
+    """What Postmark says of an error. Where it found several it lists them."""
+    several = [str(one.get("Message") if isinstance(one, dict) else one) for one in list_of(result.get("Errors"))]
+    return f"ErrorCode {result.get('ErrorCode')}: {'; '.join([str(result.get('Message')).rstrip('.'), *several])}"
 
 
-def _mentioned(text: str, addresses: Sequence[EmailAddress]) -> set[EmailAddress]:
-    """The addresses that a text quotes; the only one there is, if it quotes none."""
-    text = text.lower()
-    found = {a for a in addresses if f"'{a.addr_spec.lower()}'" in text or f"'{a.key.lower()}'" in text}
-    return found or (set(addresses) if len(addresses) == 1 else set())
+def _category(result: dict[str, Any]) -> Category | None:
+    code = result.get("ErrorCode")
+    return _CATEGORIES.get(code) if isinstance(code, int) else None
+
+
+def _outcome(statuses: RecipientStatuses) -> RecipientStatuses | AnymailAPIError:
+    try:
+        return conclude(statuses)
+    except AnymailAPIError as error:
+        return error
+
+
+def _named(text: str, addresses: Iterable[EmailAddress]) -> set[EmailAddress]:
+    """The addresses that a text names. Postmark writes them in lower case, with domains in either form."""
+    words = {word.strip("'\".:!?") for word in _BETWEEN_WORDS.split(text.lower())}
+    return {address for address in addresses if {address.addr_spec.lower(), address.key.lower()} & words}

@@ -94,7 +94,7 @@ def _parsed(form: Form) -> AnymailInboundMessage:
                 filename=info.get("filename") or info.get("name"),
                 content_id=info.get("content-id"),
             )
-            for key, info in attachments.items()
+            for key, info in sorted(attachments.items(), key=_number)
             if key in form
         ],
     )
@@ -112,6 +112,12 @@ def _text(content: bytes | None, charset: str | None) -> str | None:
     if not content:
         return None
     return AnymailInboundMessage.construct_attachment("text/plain", content, charset=charset).get_content_text()
+
+
+def _number(attachment: tuple[str, Any]) -> int:
+    """That of "attachment10", which the JSON may have before "attachment2"."""
+    digits = attachment[0].removeprefix("attachment")
+    return int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 10 else 0
 
 
 def _envelope(form: Form) -> tuple[str | None, str | None]:

@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import math
 import uuid
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 from anymail.conf import Secret, SendOptions, base_url, boolean, option, optional, secret
-from anymail.esps.kit.sending import ESP, without_empty
+from anymail.esps.kit.batches import BatchLimit, Part, send_parts, split
+from anymail.esps.kit.sending import ESP, email_and_name, until_reset, without_empty
+from anymail.esps.kit.values import json_object_of, list_of, object_of, text_of
 from anymail.esps.sendgrid.tracking import EVENT_FIELDS
-from anymail.exceptions import (
-    AnymailAPIError,
-    AnymailConfigurationError,
-    AnymailSerializationError,
-    AnymailWarning,
-    Category,
-)
-from anymail.mail.addresses import EmailAddress
+from anymail.exceptions import AnymailConfigurationError, AnymailSerializationError, AnymailWarning, Category
 from anymail.mail.attachments import Attachment
 from anymail.mail.message import OutgoingMail, Personal, deep_merge
 from anymail.mail.status import AnymailRecipientStatus, RecipientStatuses
-from anymail.mail.supports import MANY, Supports, Unsupported
+from anymail.mail.supports import ALL_CONTENT, MANY, Supports, Unsupported, check_beside_template
 from anymail.wire import Flow, Request, Response
 
 
@@ -76,6 +72,7 @@ class SendGrid(ESP[SendGridOptions]):
         amp=True,
         alternatives=True,
         metadata=True,
+        metadata_values="text",
         tags=MANY,
         track_opens=True,
         track_clicks=True,
@@ -86,13 +83,24 @@ class SendGrid(ESP[SendGridOptions]):
         merge_metadata=True,
         merge_headers=True,
     )
+    # https://www.twilio.com/docs/sendgrid/api-reference/mail-send/limitations
+    batch_limit = BatchLimit(messages=1000, recipients=1000)
 
     def check(self, mail: OutgoingMail) -> Iterator[Unsupported]:
+        if _uses_dynamic_template(mail):
+            bodiless = dataclasses.replace(mail, text="", html="", amp=None)
+            yield from check_beside_template(bodiless, _WITH_DYNAMIC_TEMPLATE)
         if not mail.to and not isinstance(mail.esp_extra.get("personalizations"), list):
             yield Unsupported("cc or bcc without to", {"cc": (), "bcc": ()})
 
     def deliver(self, mail: OutgoingMail) -> Flow[RecipientStatuses]:
         _warn_of_lost_metadata(mail)
+        if isinstance(mail.esp_extra.get("personalizations"), list):
+            return (yield from self._deliver_part(mail))
+        parts = split(mail, self.batch_limit)
+        return (yield from send_parts(Part(part.recipients, self._deliver_part(part)) for part in parts))
+
+    def _deliver_part(self, mail: OutgoingMail) -> Flow[RecipientStatuses]:
         message = self.message(mail)
         response = yield Request.post(f"{self.options.api_url}mail/send", headers=self._request_headers, json=message)
         if not response.ok:
@@ -112,16 +120,17 @@ class SendGrid(ESP[SendGridOptions]):
             )
         message = {
             "personalizations": self.personalizations(mail),
-            "from": _address(mail.from_email[0]) if mail.from_email else None,
-            "reply_to_list": _addresses(mail.reply_to),
+            "from": email_and_name(mail.from_email[0]) if mail.from_email else None,
+            "reply_to_list": [email_and_name(address) for address in mail.reply_to],
             # An empty subject or content would stand in for the template's.
             "subject": mail.subject,
-            "content": _content(mail),
+            # Legacy templates have a place for the bodies, dynamic ones have their own.
+            "content": None if _uses_dynamic_template(mail) else _content(mail),
             "attachments": [_attachment(attachment) for attachment in mail.attachments],
             "template_id": mail.template_id,
             "headers": dict(mail.headers),
             "categories": mail.tags,
-            "custom_args": _strings(mail.metadata, "metadata"),
+            "custom_args": mail.metadata,
             "send_at": int(mail.send_at.timestamp()) if mail.send_at else None,
             "tracking_settings": without_empty(
                 {"click_tracking": _switch(mail.track_clicks), "open_tracking": _switch(mail.track_opens)}
@@ -144,18 +153,18 @@ class SendGrid(ESP[SendGridOptions]):
         dynamic = _uses_dynamic_template(mail)
         return without_empty(
             {
-                "to": _addresses([personal.to] if personal else mail.to),
-                "cc": _addresses(mail.cc),
-                "bcc": _addresses(mail.bcc),
+                "to": [email_and_name(address) for address in ([personal.to] if personal else mail.to)],
+                "cc": [email_and_name(address) for address in mail.cc],
+                "bcc": [email_and_name(address) for address in mail.bcc],
                 # With those of the message: SendGrid does not say that it merges headers.
                 "headers": dict(personal.headers) if personal and mail.merge_headers else None,
                 "substitutions": None if dynamic else self._substitutions(mail, merge_data),
                 "dynamic_template_data": merge_data if dynamic else None,
-                "custom_args": {**_strings(metadata, "merge_metadata"), **self._message_id()},
+                "custom_args": {**metadata, **self._message_id()},
             }
         )
 
-    def _substitutions(self, mail: OutgoingMail, merge_data: Mapping[str, Any]) -> dict[str, str | None]:
+    def _substitutions(self, mail: OutgoingMail, merge_data: Mapping[str, Any]) -> dict[str, str]:
         pattern = self._delimiters(mail)
         if not pattern and merge_data and all(key.isalnum() for key in merge_data):
             warnings.warn(
@@ -165,7 +174,7 @@ class SendGrid(ESP[SendGridOptions]):
                 stacklevel=2,
             )
         return {
-            (pattern or "{}").format(key): None if value is None else _string(value, f"merge_data[{key!r}]")
+            (pattern or "{}").format(key): _substitution(value, f"merge_data[{key!r}]")
             for key, value in merge_data.items()
         }
 
@@ -179,25 +188,25 @@ class SendGrid(ESP[SendGridOptions]):
     def _message_id(self) -> dict[str, str]:
         return {"anymail_id": str(uuid.uuid4())} if self.options.generate_message_id else {}
 
-    # Reading answers.
+    # Reading responses.
 
     def explain(self, response: Response) -> tuple[str, Category | None]:
-        try:
-            words = "; ".join(
-                f"{one['field']}: {one['message']}" if one.get("field") else str(one["message"])
-                for one in response.json()["errors"]
-            )
-        except (ValueError, KeyError, TypeError, AttributeError):
+        errors = [object_of(one) for one in list_of(json_object_of(response.content).get("errors"))]
+        words = "; ".join(": ".join(filter(None, (text_of(e.get("field")), text_of(e.get("message"))))) for e in errors)
+        if not words:
             return response.text, None
-        return words, "quota" if "Maximum credits exceeded" in words else None
+        if "maximum credits exceeded" in words.lower():
+            return words, "quota"
+        # "The from address does not match a verified Sender Identity.", with 403: that of this message alone.
+        return words, "invalid" if any(error.get("field") == "from" for error in errors) else None
 
-    def api_error(self, response: Response) -> AnymailAPIError:
-        error = super().api_error(response)
-        if error.category == "rate_limit" and error.retry_after is None:
-            error.retry_after = _until_reset(response)
-        return error
+    def retry_after(self, response: Response) -> float | None:
+        given = super().retry_after(response)
+        return until_reset(response) if given is None else given
 
 
+# What a dynamic template has no use for, beside the bodies.
+_WITH_DYNAMIC_TEMPLATE = dataclasses.replace(SendGrid.supports, beside_template=ALL_CONTENT - {"alternatives"})
 # Keys of esp_extra that say how to make the personalizations.
 _OF_PERSONALIZATIONS = frozenset({"personalizations", "merge_field_format", "use_dynamic_template"})
 
@@ -205,14 +214,6 @@ _OF_PERSONALIZATIONS = frozenset({"personalizations", "merge_field_format", "use
 def _uses_dynamic_template(mail: OutgoingMail) -> bool:
     template_id = mail.esp_extra.get("template_id", mail.template_id)
     return bool(mail.esp_extra.get("use_dynamic_template", str(template_id).startswith("d-")))
-
-
-def _address(address: EmailAddress) -> dict[str, str]:
-    return without_empty({"email": address.addr_spec, "name": address.display_name})
-
-
-def _addresses(addresses: Iterable[EmailAddress]) -> list[dict[str, str]]:
-    return [_address(address) for address in addresses]
 
 
 def _content(mail: OutgoingMail) -> list[dict[str, Any]]:
@@ -223,39 +224,30 @@ def _content(mail: OutgoingMail) -> list[dict[str, Any]]:
 
 
 def _attachment(attachment: Attachment) -> dict[str, Any]:
-    attachment = _in_utf_8(attachment)
-    wire = {"content": attachment.base64, "type": attachment.content_type, "filename": attachment.name}
+    # SendGrid drops or replaces the charset of an attachment's type.
+    attachment = attachment.in_utf8
+    wire = {
+        "content": attachment.base64,
+        "type": attachment.content_type,
+        "filename": attachment.name_or_default,
+    }
     if not attachment.inline:
         return wire
     return {**wire, "disposition": "inline", **without_empty({"content_id": attachment.content_id})}
-
-
-def _in_utf_8(attachment: Attachment) -> Attachment:
-    """Text in another charset as UTF-8: SendGrid drops or replaces the charset of an attachment's type."""
-    if not attachment.mimetype.startswith("text/") or (attachment.charset or "utf-8").lower() in ("utf-8", "us-ascii"):
-        return attachment
-    try:
-        content = attachment.content.decode(str(attachment.charset)).encode()
-    except (LookupError, ValueError):
-        return attachment
-    content_type = f'{attachment.mimetype}; charset="utf-8"'
-    return dataclasses.replace(attachment, content=content, content_type=content_type, charset="utf-8")
 
 
 def _switch(value: bool | None) -> dict[str, bool] | None:
     return None if value is None else {"enable": value}
 
 
-def _string(value: Any, where: str) -> str:
-    if isinstance(value, str):
-        return value
-    if isinstance(value, (int, float)):
-        return str(value)
-    raise AnymailSerializationError(f"{where} is of type {type(value).__name__}: SendGrid takes only strings here.")
-
-
-def _strings(values: Mapping[str, Any], where: str) -> dict[str, str]:
-    return {key: _string(value, f"{where}[{key!r}]") for key, value in values.items()}
+def _substitution(value: Any, where: str) -> str:
+    """A value as the text that is put in its place: nothing for None, which SendGrid refuses."""
+    if value is None or isinstance(value, str):
+        return value or ""
+    if isinstance(value, (bool, int)) or (isinstance(value, float) and math.isfinite(value)):
+        return json.dumps(value)
+    what = repr(value) if isinstance(value, float) else f"of type {type(value).__name__}"
+    raise AnymailSerializationError(f"{where} is {what}: without a dynamic template SendGrid puts in only text.")
 
 
 def _warn_of_lost_metadata(mail: OutgoingMail) -> None:
@@ -279,12 +271,3 @@ def _statuses(mail: OutgoingMail, message: Mapping[str, Any]) -> RecipientStatus
         recipient.key: AnymailRecipientStatus(ids.get(recipient.addr_spec.lower()), "queued")
         for recipient in mail.recipients
     }
-
-
-def _until_reset(response: Response) -> float | None:
-    """The seconds until X-RateLimit-Reset, a POSIX time, counted from the answer's own Date."""
-    try:
-        date = parsedate_to_datetime(response.headers["Date"])
-        return max(0.0, float(response.headers["X-RateLimit-Reset"]) - date.timestamp())
-    except (KeyError, ValueError, TypeError):
-        return None

@@ -18,7 +18,7 @@ from django.http import HttpRequest
 
 from anymail.conf import Secret, WebhookOptions, secrets
 from anymail.esps.kit.forms import MULTIPART, form_of
-from anymail.esps.kit.values import texts_of
+from anymail.esps.kit.values import enhanced_code_of, texts_of
 from anymail.esps.kit.webhook import Events, Webhook, any_secret, header, json_body, posix_time
 from anymail.exceptions import (
     AnymailConfigurationError,
@@ -42,7 +42,7 @@ class SendGridTrackingOptions(WebhookOptions):
     )
 
 
-EVENTS: dict[str, str] = {
+EVENTS: dict[str, EventType] = {
     "processed": EventType.QUEUED,
     "dropped": EventType.REJECTED,
     "deferred": EventType.DEFERRED,
@@ -57,7 +57,7 @@ EVENTS: dict[str, str] = {
 }
 
 # The type of a bounce, and the type or the reason of a drop, in lower case.
-REASONS: dict[str, str] = {
+REASONS: dict[str, RejectReason] = {
     "bounce": RejectReason.BOUNCED,
     "blocked": RejectReason.BLOCKED,
     "expired": RejectReason.TIMED_OUT,
@@ -136,13 +136,28 @@ class SendGridTracking(Webhook[SendGridTrackingOptions]):
             tags=_tags(item.get("category")),
             description=text.get(DESCRIPTIONS.get(event, "")),
             mta_response=None if event == "dropped" else text.get("response") or text.get("reason"),
-            user_agent=text.get("useragent"),
-            click_url=text.get("url"),
+            enhanced_code=enhanced_code_of(text.get("status")) if event in _WITH_STATUS else None,
+            user_agent=text.get("useragent") if event in _BY_RECIPIENT else None,
+            # Of other events it is that of the server which sent the mail.
+            ip=text.get("ip") if event in _BY_RECIPIENT else None,
+            by_machine=_machine(item, event),
+            click_url=text.get("url") if event == "click" else None,
             esp_event=item,
         )
 
 
-def _reject_reason(event: str, text: dict[str, str]) -> str | None:
+# What a receiving server answered has a status; that of a drop is SendGrid's own.
+_WITH_STATUS = frozenset({"bounce", "deferred"})
+_BY_RECIPIENT = frozenset({"open", "click"})
+
+
+def _machine(item: dict[str, Any], event: str) -> bool | None:
+    """Whether a mail program opened it unasked, such as Apple's for the privacy of its users."""
+    flag = item.get("sg_machine_open")
+    return flag if event == "open" and isinstance(flag, bool) else None
+
+
+def _reject_reason(event: str, text: dict[str, str]) -> RejectReason | None:
     if event == "bounce":
         return REASONS.get(text.get("type", "bounce").lower(), RejectReason.OTHER)
     if event == "dropped":
