@@ -81,12 +81,16 @@ class Crew(Generic[ItemT]):
     def _add_thread(self) -> None:
         context = contextvars.copy_context()
         thread = threading.Thread(target=context.run, args=(self._serve,), name="anymail", daemon=True)
+        # Counted first: what interrupts the start leaves a thread behind, which is to be dismissed as well.
+        self._threads += 1
         try:
             thread.start()
         except RuntimeError:
+            self._threads -= 1
             self._most = self._threads
-        else:
-            self._threads += 1
+        except KeyError as error:
+            # Interrupted at the wrong moment, Thread.start() trips over its own tidying up.
+            raise error.__context__ or error from None
 
     def _serve(self) -> None:
         while (job := self._jobs.get()) is not None:
