@@ -15,6 +15,7 @@ from anymail.conf import load
 from anymail.esps.kit.sending import ESP
 from anymail.inbound import AnymailInboundMessage
 from anymail.mail.message import OutgoingMail, outgoing_mail
+from anymail.mail.supports import fit
 from anymail.signals import AnymailInboundEvent, AnymailTrackingEvent
 from anymail.wire import Flow, Request, Response
 
@@ -41,6 +42,11 @@ def message(*, html: str | None = None, attach: list[tuple[Any, ...]] | None = N
 def mail(**attributes: Any) -> OutgoingMail:
     """The same, normalised."""
     return outgoing_mail(message(**attributes))
+
+
+def fitted(cls: type[ESP[Any]], **attributes: Any) -> OutgoingMail:
+    """The same, as it is delivered through an ESP."""
+    return fit(mail(**attributes), cls.supports)
 
 
 def make_esp(cls: type[ESP[Any]], **options: Any) -> Any:
@@ -159,6 +165,10 @@ _TRACKING_FIELDS = [
     "user_agent",
     "description",
     "mta_response",
+    "smtp_code",
+    "enhanced_code",
+    "ip",
+    "by_machine",
 ]
 
 

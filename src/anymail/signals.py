@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from django.dispatch import Signal
 
@@ -37,8 +38,8 @@ tracking = Signal()
 inbound = Signal()
 
 
-class EventType:
-    """What can happen to a message."""
+class EventType(StrEnum):
+    """What can happen to a message. Each is equal to its string."""
 
     QUEUED = "queued"  #: the ESP has it and will try
     SENT = "sent"  #: the ESP has passed it on
@@ -58,8 +59,8 @@ class EventType:
     UNKNOWN = "unknown"  #: anything else; see ``esp_event``
 
 
-class RejectReason:
-    """Why a message was rejected, failed or bounced."""
+class RejectReason(StrEnum):
+    """Why a message was rejected or bounced. Each is equal to its string."""
 
     INVALID = "invalid"  #: bad address
     BOUNCED = "bounced"  #: it bounced, now or before
@@ -70,11 +71,53 @@ class RejectReason:
     OTHER = "other"
 
 
-@dataclass(kw_only=True, slots=True)
-class AnymailTrackingEvent:
-    """One thing that happened to one recipient's message. What the ESP does not tell is None, {} or []."""
+WordT = TypeVar("WordT", bound=StrEnum)
 
-    event_type: str
+
+class _Field(Generic[WordT]):
+    """A field that may be set to a string and is read as the member of ``words`` that is equal to it. A string that
+    is none of them stays what it is.
+    """
+
+    def __init__(self, words: type[WordT], default: WordT | None = None) -> None:
+        self._words: dict[Any, WordT] = {word.value: word for word in words}
+        self._default = default
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def _set(self, event: object, value: Any) -> None:
+        vars(event)[self._name] = self._words.get(value, value)
+
+
+class _Word(_Field[WordT]):
+    def __get__(self, event: object, owner: type | None = None) -> WordT:
+        if event is not None:
+            return vars(event)[self._name]  # type: ignore[no-any-return]
+        if self._default is None:
+            raise AttributeError(self._name)  # which says to the dataclass that there is no default
+        return self._default
+
+    def __set__(self, event: object, value: WordT | str) -> None:
+        self._set(event, value)
+
+
+class _OptionalWord(_Field[WordT]):
+    def __get__(self, event: object, owner: type | None = None) -> WordT | None:
+        return None if event is None else vars(event)[self._name]
+
+    def __set__(self, event: object, value: WordT | str | None) -> None:
+        self._set(event, value)
+
+
+@dataclass(kw_only=True)
+class AnymailTrackingEvent:
+    """One thing that happened to one recipient's message. What the ESP does not tell is None, {} or [].
+
+    A project may set attributes of its own on it. ``event_type`` and ``reject_reason`` may be given as strings.
+    """
+
+    event_type: _Word[EventType] = _Word(EventType)
     #: Equal to what ``anymail_status`` gave when the message was sent.
     message_id: str | None = None
     #: Aware.
@@ -84,21 +127,33 @@ class AnymailTrackingEvent:
     recipient: str | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
     tags: list[str] = field(default_factory=list)
-    reject_reason: str | None = None
+    #: Of bounced and rejected mail, where the ESP says why.
+    reject_reason: _OptionalWord[RejectReason] = _OptionalWord(RejectReason)
     description: str | None = None
+    #: What the receiving server said, as the ESP tells it.
     mta_response: str | None = None
+    #: The three digits of the receiving server's reply (RFC 5321), where the ESP gives them apart.
+    smtp_code: int | None = None
+    #: Its enhanced status code (RFC 3463), as in "5.1.1", where the ESP gives it apart.
+    enhanced_code: str | None = None
+    #: Of what was opened or clicked.
     user_agent: str | None = None
     click_url: str | None = None
+    #: The address from which it was opened or clicked.
+    ip: str | None = None
+    #: Whether a machine (a scanner, a privacy proxy) opened or clicked it; None where the ESP does not say.
+    by_machine: bool | None = None
     #: As the ESP sent it.
     esp_event: Any = field(default=None, repr=False)
 
 
-@dataclass(kw_only=True, slots=True)
+@dataclass(kw_only=True)
 class AnymailInboundEvent:
-    """One received message."""
+    """One received message. A project may set attributes of its own on it."""
 
-    message: AnymailInboundMessage
-    event_type: str = EventType.INBOUND
+    #: None only in a project's own tests.
+    message: AnymailInboundMessage = None  # type: ignore[assignment]
+    event_type: _Word[EventType] = _Word(EventType, EventType.INBOUND)
     timestamp: dt.datetime | None = None
     event_id: str | None = None
     esp_event: Any = field(default=None, repr=False)

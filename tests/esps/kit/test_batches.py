@@ -129,6 +129,13 @@ def test_a_batch_is_split_where_one_call_is_full(to: int, cc: int, limit: BatchL
     assert all(one.cc == whole.cc for one in parts)
 
 
+def test_a_batch_is_split_where_its_content_is_repeated_too_often() -> None:
+    whole = mail(to=[f"{n}@example.net" for n in range(5)], body="." * 98_000, merge_data={})
+    assert whole.size == 100_000
+    assert [len(one.to) for one in split(whole, BatchLimit(10, bytes=250_000))] == [2, 2, 1]
+    assert [len(one.to) for one in split(whole, BatchLimit(10, bytes=50_000))] == [1, 1, 1, 1, 1]
+
+
 def test_one_message_to_all_is_never_split() -> None:
     whole = mail(to=[f"{n}@example.net" for n in range(5)])
     assert list(split(whole, BatchLimit(2))) == [whole]

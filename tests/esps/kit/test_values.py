@@ -43,3 +43,27 @@ def test_json() -> None:
     assert values.json_object_of("[]") == {}
     for text in ("{", b"\xff", "[" * 100_000, 7):
         assert values.from_json(text) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "code"),
+    [
+        *((550, 550), ("421", 421), (250, 250)),
+        *((value, None) for value in (605, 0, 55, 5500, "5.1", "٥٥٠", True, *WRONG)),
+    ],
+    ids=repr,
+)
+def test_smtp_codes(value: Any, code: int | None) -> None:
+    assert values.smtp_code_of(value) == code
+
+
+@pytest.mark.parametrize("code", ["5.1.1", "4.7.0", "2.0.0", "5.7.509"])
+def test_enhanced_codes(code: str) -> None:
+    assert values.enhanced_code_of(code) == code
+
+
+@pytest.mark.parametrize(
+    "value", ["550", "5.1", "3.1.1", "5.1.1 no such user", "5.1.1111", "5.1.1\n", 5.1, *WRONG], ids=repr
+)
+def test_what_is_no_enhanced_code(value: Any) -> None:
+    assert values.enhanced_code_of(value) is None

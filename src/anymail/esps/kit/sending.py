@@ -10,12 +10,13 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from anymail.conf import SendOptions
 from anymail.exceptions import AnymailAPIError, AnymailRequestsAPIError, Category
+from anymail.mail.addresses import EmailAddress
 from anymail.mail.message import OutgoingMail
 from anymail.mail.status import RecipientStatuses
 from anymail.mail.supports import Supports, Unsupported
 from anymail.wire import Flow, Response
 
-__all__ = ["ESP", "Coalescing", "ResponseReader", "retry_after", "without_empty"]
+__all__ = ["ESP", "Coalescing", "ResponseReader", "email_and_name", "retry_after", "until_reset", "without_empty"]
 
 OptionsT = TypeVar("OptionsT", bound=SendOptions)
 
@@ -53,6 +54,12 @@ class ResponseReader:
         except ValueError:
             return False
 
+    def retry_after(self, response: Response) -> float | None:
+        """The seconds that an error response asks to wait, or None: those of Retry-After, unless the ESP says it
+        otherwise.
+        """
+        return retry_after(response)
+
     def api_error(self, response: Response) -> AnymailAPIError:
         """The error for an answer with an error status."""
         text, category = self.explain(response)
@@ -66,7 +73,7 @@ class ResponseReader:
             category=category,
             sent=False if certain else None,
             retryable=category == "rate_limit" or (not_taken and category == "server"),
-            retry_after=retry_after(response),
+            retry_after=self.retry_after(response),
             response=response,
         )
 
@@ -140,6 +147,22 @@ def retry_after(response: Response) -> float | None:
         except (ValueError, TypeError):
             return None
     return max(0.0, number) if math.isfinite(number) else None
+
+
+def until_reset(response: Response) -> float | None:
+    """The seconds until X-RateLimit-Reset, a POSIX time, counted from the response's own Date. None: absent or
+    unreadable.
+    """
+    try:
+        now = parsedate_to_datetime(response.headers["Date"]).timestamp()
+        return max(0.0, float(response.headers["X-RateLimit-Reset"]) - now)
+    except (KeyError, ValueError, TypeError):
+        return None
+
+
+def email_and_name(address: EmailAddress) -> dict[str, str]:
+    """An address as the object that many APIs have for it."""
+    return without_empty({"email": address.addr_spec, "name": address.display_name})
 
 
 def _shortened(text: str) -> str:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from typing import Any
 
 __all__ = [
-    "from_json", "json_object_of", "list_of", "number_of", "object_of", "string_of", "text_of", "text_or_digits_of",
-    "texts_of",
+    "enhanced_code_of", "from_json", "json_object_of", "list_of", "number_of", "object_of", "smtp_code_of", "string_of",
+    "text_of", "text_or_digits_of", "texts_of",
 ]  # fmt: skip
+
+# RFC 3463, section 2.
+_ENHANCED_CODE = re.compile(r"[245]\.\d{1,3}\.\d{1,3}")
 
 
 def object_of(value: Any) -> dict[str, Any]:
@@ -49,6 +53,17 @@ def number_of(value: Any) -> float | None:
     except (TypeError, ValueError, OverflowError):
         return None
     return number if math.isfinite(number) else None
+
+
+def smtp_code_of(value: Any) -> int | None:
+    """The three digits of an SMTP server's reply, from a number or in digits; None for anything else."""
+    digits = text_or_digits_of(value) or ""
+    return int(digits) if len(digits) == 3 and digits.isascii() and digits.isdigit() and digits[0] in "2345" else None
+
+
+def enhanced_code_of(value: Any) -> str | None:
+    """An SMTP server's enhanced status code, as in "5.1.1"; None for anything else."""
+    return value if isinstance(value, str) and _ENHANCED_CODE.fullmatch(value) else None
 
 
 def from_json(text: Any) -> Any:
