@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import email
 import email.message
 import mimetypes
 import re
 from dataclasses import dataclass, field, replace
+from email.generator import BytesGenerator
+from email.policy import compat32
 from email.utils import collapse_rfc2231_value
+from io import BytesIO
 from pathlib import PurePath
 from typing import Any
 
@@ -173,7 +177,7 @@ def _from_parts(name: Any, content: Any, mimetype: Any, where: str) -> Attachmen
     if isinstance(content, DjangoMessage):
         content = content.message()
     if isinstance(content, email.message.Message):
-        return Attachment(filename, content.as_bytes(), bare, mimetype)
+        return Attachment(filename, _seven_bit(content), bare, mimetype)
     if isinstance(content, (bytes, bytearray, memoryview)):
         return Attachment(filename, bytes(content), bare, mimetype)
     try:
@@ -187,7 +191,21 @@ def _from_parts(name: Any, content: Any, mimetype: Any, where: str) -> Attachmen
     return Attachment(filename, text.encode("utf-8"), bare, mimetype, charset="utf-8")
 
 
-# A parameter of a type, quoted or not.
+def _seven_bit(message: email.message.Message[Any, Any]) -> bytes:
+    """A message object written so that every server passes it on as it is."""
+    given = message.as_bytes()
+    if given.isascii():
+        return given
+    written = BytesIO()
+    try:
+        # From its bytes, since Django's own parts insist on 8-bit.
+        BytesGenerator(written, policy=compat32.clone(cte_type="7bit")).flatten(email.message_from_bytes(given))
+    except (LookupError, ValueError):  # a charset that is not what it says
+        return given
+    return written.getvalue()
+
+
+# The charset parameter of a type, quoted or not.
 _CHARSET = re.compile(r""";\s*charset\*?\s*=\s*(?:"(?:[^"\\]|\\.)*"|[^;"]*)""", re.IGNORECASE)
 
 

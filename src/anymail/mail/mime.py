@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
-from email import message_from_bytes
-from email.encoders import encode_base64
 from email.header import Header
 from email.message import EmailMessage, Message
 from email.policy import SMTP
@@ -18,11 +17,29 @@ from anymail.mail.text import refuse_controls
 __all__ = ["ascii_list", "header_value", "mime"]
 
 _POLICY = SMTP.clone(cte_type="7bit")
-_ADDRESSES = frozenset({"cc", "sender", "to"})
+# Headers that hold addresses: only the names in them may be encoded.
+_ADDRESSES = frozenset({
+    "bcc", "cc", "disposition-notification-to", "errors-to", "from", "mail-followup-to", "mail-reply-to", "reply-to",
+    "resent-bcc", "resent-cc", "resent-from", "resent-reply-to", "resent-sender", "resent-to", "return-receipt-to",
+    "sender", "to",
+})  # fmt: skip
+# Headers that describe the body as it is written here.
+_OF_THE_BODY = frozenset({"content-transfer-encoding", "content-type", "mime-version"})
+# RFC 5322, 2.1.1.
+_LONGEST_LINE = 998
 
 
 def mime(mail: OutgoingMail, headers: Iterable[tuple[str, str]]) -> bytes:
-    """The complete message: exactly these headers, and the body and attachments of ``mail``."""
+    """The complete message: exactly these headers, and the body and attachments of ``mail``.
+
+    Raises AnymailInvalidValue for a header that describes the body, which has its own.
+    """
+    headers = list(headers)
+    for name, _ in headers:
+        if name.lower() in _OF_THE_BODY:
+            raise AnymailInvalidValue(
+                f"extra_headers: {name} would stand twice, since the message's own is made from its body. Remove it."
+            )
     head = "".join(f"{name}: {header_value(name, value, _POLICY.linesep)}{_POLICY.linesep}" for name, value in headers)
     try:
         return head.encode("ascii") + _content(mail).as_bytes()
@@ -61,8 +78,10 @@ def _content(mail: OutgoingMail) -> EmailMessage:
         _add_alternative(root, alternative)
     html = root.get_body(("html",)) if mail.html else None
     for attachment in mail.attachments:
-        shown = attachment.inline and isinstance(html, EmailMessage)
-        _attach(html.add_related if shown else root.add_attachment, attachment)  # type: ignore[union-attr]
+        if attachment.inline and isinstance(html, EmailMessage):
+            _attach(html, html.add_related, attachment)
+        else:
+            _attach(root, root.add_attachment, attachment)
     return root
 
 
@@ -77,32 +96,35 @@ def _add_alternative(root: EmailMessage, alternative: Alternative) -> None:
         root.add_alternative(content, maintype, subtype, params=parameters)
 
 
-def _attach(add: Callable[..., None], attachment: Attachment) -> None:
+def _attach(to: EmailMessage, add: Callable[..., None], attachment: Attachment) -> None:
     if "=?" in attachment.content_id:
         raise AnymailInvalidValue(f"The Content-ID {attachment.content_id!r} would be read as an encoded-word.")
-    described = {
-        "filename": _parameter(attachment.name) or None,
-        "disposition": "inline" if attachment.inline else "attachment",
-        "cid": f"<{attachment.content_id}>" if attachment.content_id else None,
-    }
-    if attachment.mimetype == "message/rfc822":
-        # RFC 2046, 5.2.1: not to be encoded as a whole.
-        add(_ascii_parts(message_from_bytes(attachment.content)), cte="7bit", **described)
-    else:
-        maintype, subtype, parameters = _type(attachment.content_type)
-        add(attachment.content, maintype, subtype, params=parameters, **described)
+    message = _as_it_is(attachment.content) if attachment.mimetype == "message/rfc822" else None
+    # RFC 2046, 5.2.1: a message is not to be encoded as a whole, which one that is not 7-bit would have to be.
+    lost = attachment.mimetype == "message/rfc822" and message is None
+    maintype, subtype, parameters = _type("application/octet-stream" if lost else attachment.content_type)
+    add(
+        attachment.content if message is None else b"",
+        *(("application", "octet-stream") if message is not None else (maintype, subtype)),
+        params=parameters,
+        filename=_parameter(attachment.name_or_default if lost else attachment.name) or None,
+        disposition="inline" if attachment.inline else "attachment",
+        cid=f"<{attachment.content_id}>" if attachment.content_id else None,
+    )
+    if message is not None:
+        part = to.get_payload()[-1]  # type: ignore[index]
+        assert isinstance(part, Message)
+        part.replace_header("Content-Type", "message/rfc822")
+        part.replace_header("Content-Transfer-Encoding", "7bit")
+        part.set_payload(message)
 
 
-def _ascii_parts(message: Message) -> Message:
-    """The message itself, its 8-bit parts now in base64."""
-    for part in message.walk():
-        content = part.get_payload(decode=True)
-        encoding = part.get("Content-Transfer-Encoding", "8bit").lower()
-        if isinstance(content, bytes) and not content.isascii() and encoding in ("8bit", "binary"):
-            del part["Content-Transfer-Encoding"]
-            part.set_payload(content)
-            encode_base64(part)
-    return message
+def _as_it_is(content: bytes) -> str | None:
+    """A message as it was given, but for its line ends; None if not every server would pass it on."""
+    lines = content.splitlines()
+    if not content.isascii() or b"\0" in content or any(len(line) > _LONGEST_LINE for line in lines):
+        return None
+    return re.sub("\r\n|\r|\n", _POLICY.linesep, content.decode("ascii"))
 
 
 Parameter = str | tuple[str, str, str]
