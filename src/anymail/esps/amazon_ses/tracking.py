@@ -114,7 +114,8 @@ class AmazonSESTracking(SNSWebhook[AmazonSESTrackingOptions]):
                 tags=self._tags(headers, mail),
                 description=description,
                 mta_response=_reply(kind, of, details),
-                enhanced_code=enhanced_code_of(of.get("status")),
+                # That of mail which was not sent is SES's own.
+                enhanced_code=None if event_type == EventType.REJECTED else enhanced_code_of(of.get("status")),
                 user_agent=text_of(details.get("userAgent")) if by_someone else None,
                 click_url=text_of(details.get("link")) if event_type == EventType.CLICKED else None,
                 ip=text_of(details.get("ipAddress")) if by_someone else None,

@@ -12,8 +12,10 @@ __all__ = [
     "text_of", "text_or_digits_of", "texts_of",
 ]  # fmt: skip
 
+# RFC 5321, section 4.2. (Some ESPs have codes of their own among them, such as 499 and 605.)
+_SMTP_CODE = re.compile(r"[2-5][0-5][0-9]")
 # RFC 3463, section 2.
-_ENHANCED_CODE = re.compile(r"[245]\.\d{1,3}\.\d{1,3}")
+_ENHANCED_CODE = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}")
 
 
 def object_of(value: Any) -> dict[str, Any]:
@@ -58,7 +60,7 @@ def number_of(value: Any) -> float | None:
 def smtp_code_of(value: Any) -> int | None:
     """The three digits of an SMTP server's reply, from a number or in digits; None for anything else."""
     digits = text_or_digits_of(value) or ""
-    return int(digits) if len(digits) == 3 and digits.isascii() and digits.isdigit() and digits[0] in "2345" else None
+    return int(digits) if _SMTP_CODE.fullmatch(digits) else None
 
 
 def enhanced_code_of(value: Any) -> str | None:
