@@ -582,6 +582,12 @@ def test_which_of_several_is_suppressed_is_not_known() -> None:
     assert (raised.value.sent, raised.value.category) == (False, "invalid")
 
 
+@pytest.mark.parametrize("recipients", [{"list_id": "friends"}, None])
+def test_suppressed_among_recipients_of_ones_own(recipients: Any) -> None:
+    with pytest.raises(AnymailAPIError, match="1902"):
+        drive(SPARKPOST.deliver(mail(esp_extra={"recipients": recipients})), SUPPRESSED)
+
+
 class TestLargeBatches:
     """SparkPost asks for no more than 10,000 recipients in a call."""
 

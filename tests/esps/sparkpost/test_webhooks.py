@@ -158,7 +158,7 @@ REASONS: dict[str, tuple[dict[str, Any], tuple[str, str | None]]] = {
         ("rejected", "spam"),
     ),
     "words of a receiving server": (
-        {"bounce_class": "10", "raw_reason": "550 5.1.1 this address is suppressed here"},
+        {"bounce_class": "10", "raw_reason": "550 5.1.1 recipient address was suppressed here"},
         ("bounced", "invalid"),
     ),
     "a delay": ({"type": "delay", "bounce_class": "24"}, ("deferred", None)),

@@ -458,5 +458,9 @@ class KMSResponses(AWSAnswers):
 def error_about(what: str, error: AnymailAPIError) -> AnymailAPIError:
     """The same error, begun with what it is about: a sentence."""
     return AnymailAPIError(
-        f"{what} {error.args[0]}", category=error.category, retryable=error.retryable, response=error.response
+        f"{what} {error.args[0]}",
+        category=error.category,
+        retryable=error.retryable,
+        retry_after=error.retry_after,
+        response=error.response,
     )

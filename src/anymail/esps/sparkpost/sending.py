@@ -107,7 +107,8 @@ class SparkPost(ESP[SparkPostOptions]):
         payload = self.transmission(mail)
         url = f"{self.options.api_url}transmissions/"
         response = yield Request.post(url, headers=self._request_headers, json=payload)
-        if len(payload["recipients"]) == 1 and _GENERATION_REJECTED in _codes(response):
+        entries = payload.get("recipients")
+        if isinstance(entries, list) and len(entries) == 1 and _GENERATION_REJECTED in _codes(response):
             return all_recipients(mail.recipients, "rejected")
         return self._statuses(response, payload, mail)
 

@@ -92,7 +92,6 @@ SUPPRESSIONS: dict[str, RejectReason] = {
     "Bounce Rule": RejectReason.BOUNCED,
 }
 _OPENED_OR_CLICKED = frozenset({EventType.OPENED, EventType.CLICKED})
-_REFUSED = frozenset({EventType.BOUNCED, EventType.REJECTED})
 # By the receiving server; the codes of other events are SparkPost's own.
 _ANSWERED = frozenset({EventType.BOUNCED, EventType.DEFERRED})
 
@@ -175,10 +174,12 @@ class SparkPostTracking(SparkPostWebhook[SparkPostTrackingOptions]):
         bounce_class = text_or_digits_of(event.get("bounce_class"))
         said, reason = (None, None) if bounce_class is None else BOUNCE_CLASSES.get(bounce_class, _OTHER_CLASS)
         suppression = _suppression(text_of(event.get("raw_reason")) or "")
-        if word == "bounce" and (bounce_class == ADMIN_FAILURE or suppression):
+        if word == "bounce" and (bounce_class == ADMIN_FAILURE or (bounce_class is None and suppression)):
             event_type = EventType.REJECTED
         event_type = said or event_type
-        return event_type, (suppression or reason) if event_type in _REFUSED else None
+        if event_type == EventType.REJECTED:
+            return event_type, suppression or reason
+        return event_type, reason if event_type == EventType.BOUNCED else None
 
 
 _OTHER_CLASS = (None, RejectReason.OTHER)
