@@ -21,8 +21,28 @@ class BrevoInboundWebhookView(AnymailWebhookView):
     webhook_class = BrevoInbound
 
 
+class _SendinBlueTracking(BrevoTracking):
+    name = "SendinBlue"
+
+
+class _SendinBlueInbound(BrevoInbound):
+    name = "SendinBlue"
+
+
+class SendinBlueTrackingWebhookView(BrevoTrackingWebhookView):
+    """The sender of signals at the URL of Brevo's old name."""
+
+    webhook_class = _SendinBlueTracking
+
+
+class SendinBlueInboundWebhookView(BrevoInboundWebhookView):
+    """The sender of signals at the URL of Brevo's old name."""
+
+    webhook_class = _SendinBlueInbound
+
+
 def _old_path(view_class: type[AnymailWebhookView], kind: str) -> URLPattern:
-    """The route of a view under Brevo's old name."""
+    """The route of a view under Brevo's old name, where it warns."""
     view = view_class.as_view()
 
     @functools.wraps(view)
@@ -40,6 +60,6 @@ def _old_path(view_class: type[AnymailWebhookView], kind: str) -> URLPattern:
 urlpatterns = [
     webhook_path(BrevoTrackingWebhookView, "tracking"),
     webhook_path(BrevoInboundWebhookView, "inbound"),
-    _old_path(BrevoTrackingWebhookView, "tracking"),
-    _old_path(BrevoInboundWebhookView, "inbound"),
+    _old_path(SendinBlueTrackingWebhookView, "tracking"),
+    _old_path(SendinBlueInboundWebhookView, "inbound"),
 ]

@@ -1,8 +1,7 @@
 import warnings
 
 from anymail.exceptions import AnymailDeprecationWarning
-from anymail.webhooks.brevo import BrevoInboundWebhookView as SendinBlueInboundWebhookView
-from anymail.webhooks.brevo import BrevoTrackingWebhookView as SendinBlueTrackingWebhookView
+from anymail.webhooks.brevo import SendinBlueInboundWebhookView, SendinBlueTrackingWebhookView
 
 __all__ = ["SendinBlueInboundWebhookView", "SendinBlueTrackingWebhookView"]
 

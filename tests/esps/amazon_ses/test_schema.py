@@ -1,4 +1,4 @@
-"""Amazon SES: every request that we make, against botocore's model of the API and its own serialiser."""
+"""Amazon SES: every request that we make, and each response that we read, against botocore's model of the API."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import pytest
 from botocore.serialize import create_serializer
 from botocore.validate import ParamValidator
 
-from esps.amazon_ses.test_sending import FULL, RAW, REQUESTS, RICH, SES
-from support import json_of, mail, request_of
+from anymail.exceptions import AnymailAPIError
+from esps.amazon_ses.test_sending import FULL, RAW, REQUESTS, RICH, SES, TEMPLATE, TWO, results, success
+from support import answer, drive, json_of, mail, request_of
 
 MODEL = botocore.session.Session().get_service_model("sesv2")
 OPERATIONS = {"/v2/email/outbound-emails": "SendEmail", "/v2/email/outbound-bulk-emails": "SendBulkEmail"}
@@ -40,3 +41,50 @@ def test_botocore_would_send_the_same(esp: Any, attributes: dict[str, Any]) -> N
     assert (theirs["method"], theirs["url_path"]) == (request.method, path)
     assert theirs["headers"]["Content-Type"] == request.headers["Content-Type"]
     assert json.loads(theirs["body"]) == json_of(request)
+
+
+# The kinds of error that say more than that the message is wrong.
+CATEGORIES = {
+    "AccountSuspendedException": "auth",
+    "LimitExceededException": "quota",
+    "SendingPausedException": "auth",
+    "TooManyRequestsException": "rate_limit",
+}
+ERRORS = {
+    (attributes.get("template_id", ""), shape.name): (attributes, shape)
+    for attributes, operation in (({}, "SendEmail"), (TEMPLATE, "SendBulkEmail"))
+    for shape in MODEL.operation_model(operation).error_shapes
+}
+
+
+@pytest.mark.parametrize(("attributes", "shape"), ERRORS.values(), ids=map(str, ERRORS))
+def test_every_error_of_the_model_is_read(attributes: dict[str, Any], shape: Any) -> None:
+    status = shape.metadata.get("error", {}).get("httpStatusCode", 400)
+    response = answer(status, {"message": "Sorry"}, {"x-amzn-errortype": shape.name})
+    with pytest.raises(AnymailAPIError, match=f"{shape.name}: Sorry") as raised:
+        drive(SES.deliver(mail(**attributes)), response)
+    assert raised.value.category == CATEGORIES.get(shape.name, "invalid")
+    assert raised.value.sent is False
+
+
+# The same for the entries of a bulk call.
+STATUSES = {
+    "ACCOUNT_DAILY_QUOTA_EXCEEDED": "quota",
+    "ACCOUNT_SENDING_PAUSED": "auth",
+    "ACCOUNT_SUSPENDED": "auth",
+    "ACCOUNT_THROTTLED": "rate_limit",
+    "TRANSIENT_FAILURE": "server",
+}
+
+
+@pytest.mark.parametrize("status", MODEL.shape_for("BulkEmailStatus").enum)
+def test_every_status_of_the_model_is_read(status: str) -> None:
+    entry = success("id-2") if status == "SUCCESS" else {"Status": status, "Error": "Sorry"}
+    _, recipients = drive(SES.deliver(mail(**TEMPLATE, **TWO)), results(success(), entry))
+    one = recipients[TWO["to"][1]]
+    if status == "SUCCESS":
+        assert (one, one.error) == (("id-2", "queued"), None)
+    else:
+        assert one == (None, "failed")
+        assert one.error is not None
+        assert one.error.category == STATUSES.get(status, "invalid")

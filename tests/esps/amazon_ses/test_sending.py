@@ -22,6 +22,7 @@ from anymail.esps.amazon_ses.signing import AWS
 from anymail.exceptions import (
     AnymailAPIError,
     AnymailConfigurationError,
+    AnymailInvalidValue,
     AnymailNotSupportedWarning,
     AnymailSerializationError,
     AnymailTransportError,
@@ -30,7 +31,7 @@ from anymail.mail.message import outgoing_mail
 from anymail.mail.supports import check
 from anymail.message import attach_inline_image
 from anymail.wire import Chunks, Request
-from support import PNG, answer, drive, json_of, mail, make_esp, message, request_of, statuses
+from support import PNG, answer, drive, fitted, json_of, mail, make_esp, message, request_of, statuses
 
 PARAMS = {
     "region_name": "us-east-1",
@@ -288,7 +289,7 @@ REQUESTS: dict[str, tuple[dict[str, Any], str, Any]] = {
                     {
                         "RawContent": "eA==",
                         "ContentDisposition": "ATTACHMENT",
-                        "FileName": "attachment",
+                        "FileName": "attachment.pdf",
                         "ContentTransferEncoding": "BASE64",
                         "ContentType": "application/pdf",
                     }
@@ -415,6 +416,27 @@ def test_raw_is_ascii_and_complete(attributes: dict[str, Any]) -> None:
         assert " ".join(str(parsed[name]).split()) == " ".join(str(value).split())
 
 
+@pytest.mark.parametrize("name", ["Content-Type", "MIME-Version", "Content-Transfer-Encoding"])
+def test_a_header_of_the_body_is_refused(name: str) -> None:
+    with pytest.raises(AnymailInvalidValue, match=name):
+        request_of(SES.deliver(mail(headers={name: "x"})))
+
+
+def test_the_type_of_an_alternative_is_checked_as_a_header_is() -> None:
+    for control in "\0\x1b\n":
+        with pytest.raises(AnymailInvalidValue):
+            request_of(SES.deliver(mail(alternatives=[("x", f"text/calendar; method={control}")])))
+
+
+def test_addresses_in_other_headers_are_encoded_name_by_name() -> None:
+    header = {"Disposition-Notification-To": "Ana López <ana@bücher.example>"}
+    expected = "=?utf-8?q?Ana_L=C3=B3pez?= <ana@xn--bcher-kva.example>"
+    [templated] = json_of(request_of(SES.deliver(mail(**TEMPLATE, headers=header))))["BulkEmailEntries"]
+    assert templated["ReplacementHeaders"] == headers(Disposition_Notification_To=expected)
+    raw, _ = mime_of(request_of(SES.deliver(mail(headers=header))))
+    assert f"Disposition-Notification-To: {expected}".encode() in raw.replace(b"\r\n ", b" ")
+
+
 RICH = {
     "from_email": "Example Shop <shop@example.com>",
     "to": ['"López, Ana" <ana@example.net>', "post@bücher.example.com"],
@@ -485,9 +507,10 @@ UNSUPPORTED = {
     "multiple from_email addresses": {"from_email": "a@example.com, b@example.com"},
     "a non-ASCII local part (EAI) in to": {"to": ["josé@example.com"]},
     "subject with template_id": {**TEMPLATE, "subject": "Hi"},
-    "text with template_id": {**TEMPLATE, "body": "Hi"},
-    "html with template_id": {**TEMPLATE, "html": "<p>"},
-    "an AMP body with template_id": {**TEMPLATE, "alternatives": [("<html amp4email>", "text/x-amp-html")]},
+    "alternative part with type 'text/calendar' with template_id": {
+        **TEMPLATE,
+        "alternatives": [("x", "text/calendar")],
+    },
     "alternatives with merge data": {
         "alternatives": [("x", "text/calendar")],
         "merge_data": {"ana@example.net": {"name": "Ana"}},
@@ -499,8 +522,15 @@ UNSUPPORTED = {
 
 @pytest.mark.parametrize(("what", "attributes"), UNSUPPORTED.items(), ids=UNSUPPORTED.keys())
 def test_unsupported(what: str, attributes: dict[str, Any]) -> None:
-    one = mail(**attributes)
+    one = fitted(AmazonSES, **attributes)
     assert [found.what for found in (*check(one, AmazonSES.supports), *FULL.check(one))] == [what]
+
+
+def test_bodies_beside_a_template_are_left_out() -> None:
+    amp = ("<html amp4email>", "text/x-amp-html")
+    one = fitted(AmazonSES, **{**TEMPLATE, "body": "Hi"}, html="<p>Hi", alternatives=[amp])
+    assert list(check(one, AmazonSES.supports)) == list(SES.check(one)) == []
+    assert json_of(request_of(SES.deliver(one))) == templated(entry("ana@example.net"))
 
 
 def test_several_tags_without_that_setting() -> None:
@@ -540,11 +570,6 @@ ANSWERS: dict[str, tuple[dict[str, Any], list[Any], dict[str, Any]]] = {
         [results({"Status": "MESSAGE_REJECTED", "Error": "No"}, success("id-2"))],
         {ANA: FAILED, BO: ("queued", "id-2"), "c@example.org": ("queued", "id-2")},
     ),
-    "entries fail differently": (
-        {**TEMPLATE, **TWO},
-        [results({"Status": "MESSAGE_REJECTED"}, {"Status": "SOMETHING_NEW"})],
-        {ANA: FAILED, BO: FAILED},
-    ),
     "batch": (
         {**TWO, "merge_metadata": {}},
         [answer(200, OK), answer(200, {"MessageId": "id-2"})],
@@ -556,9 +581,14 @@ ANSWERS: dict[str, tuple[dict[str, Any], list[Any], dict[str, Any]]] = {
         {ANA: FAILED, BO: QUEUED, "d@example.org": QUEUED},
     ),
     "one of a batch may have been sent": (
-        {**TWO, "merge_headers": {}, "bcc": ["d@example.org"]},
-        [AnymailTransportError("?", category="timeout", sent=None), answer(200, OK)],
-        {ANA: UNKNOWN, BO: QUEUED, "d@example.org": QUEUED},
+        {"to": [ANA, BO, "cy@example.org"], "merge_headers": {}, "bcc": ["d@example.org"]},
+        [answer(200, OK), AnymailTransportError("?", category="timeout", sent=None)],
+        {ANA: QUEUED, BO: UNKNOWN, "cy@example.org": FAILED, "d@example.org": QUEUED},
+    ),
+    "one entry cannot be read": (
+        {**TEMPLATE, **TWO},
+        [results({"Status": "SUCCESS"}, success("id-2"))],
+        {ANA: UNKNOWN, BO: ("queued", "id-2")},
     ),
     "the rest of a batch is not tried in vain": (
         {"to": [ANA, BO, "cy@example.org"], "merge_data": {}},
@@ -631,6 +661,40 @@ def test_errors_quote_ses() -> None:
     item = {"Status": "MAIL_FROM_DOMAIN_NOT_VERIFIED", "Error": "Not verified: shop@example.com"}
     with pytest.raises(AnymailAPIError, match=r"MAIL_FROM_DOMAIN_NOT_VERIFIED: Not verified: \(address\)"):
         drive(SES.deliver(mail(**TEMPLATE, **TWO)), results(item, item))
+
+
+def test_each_recipient_keeps_the_error_of_its_entry() -> None:
+    items = [success(), {"Status": "MESSAGE_REJECTED", "Error": "Bad words"}, {"Status": "ACCOUNT_THROTTLED"}]
+    _, recipients = drive(SES.deliver(mail(**TEMPLATE, to=[ANA, BO, "cy@example.org"])), results(*items))
+    errors = {email: one.error for email, one in recipients.items() if one.error}
+    assert {email: (error.category, error.retryable) for email, error in errors.items()} == {
+        BO: ("invalid", False),
+        "cy@example.org": ("rate_limit", True),
+    }
+    assert "MESSAGE_REJECTED: Bad words" in str(errors[BO])
+
+
+@pytest.mark.parametrize(
+    ("items", "sent"),
+    [
+        ([{"Status": "MESSAGE_REJECTED"}, {"Status": "SOMETHING_NEW"}], False),
+        ([{"Status": "MESSAGE_REJECTED"}, {"Status": "SUCCESS"}], True),
+    ],
+)
+def test_when_no_entry_is_taken_the_message_has_failed(items: list[dict[str, Any]], sent: bool) -> None:
+    with pytest.raises(AnymailAPIError) as raised:
+        drive(SES.deliver(mail(**TEMPLATE, **TWO)), results(*items))
+    assert raised.value.sent is sent
+    assert [one.status for one in raised.value.statuses.values()] == ["failed", "unknown" if sent else "failed"]
+
+
+def test_a_lost_reply_ends_a_batch() -> None:
+    """Fifty of them would take 25 minutes."""
+    to = [f"r{n}@example.com" for n in range(50)]
+    lost = AnymailTransportError("?", category="timeout", sent=None)
+    with pytest.raises(AnymailAPIError) as raised:
+        drive(SES.deliver(mail(to=to, merge_data={})), lost)
+    assert [one.status for one in raised.value.statuses.values()] == ["unknown"] + ["failed"] * 49
 
 
 def test_when_all_of_a_batch_fail_what_is_least_certain_is_raised() -> None:

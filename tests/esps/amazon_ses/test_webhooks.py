@@ -143,7 +143,6 @@ def test_the_good_call_that_the_others_spoil(client: Client, events: list[Any]) 
 
 
 SPOILT: dict[str, Call] = {
-    "no type header": envelope_call(x_amz_sns_message_type=None),
     "another type": envelope_call(x_amz_sns_message_type="SubscriptionConfirmation"),
     "another id": envelope_call(x_amz_sns_message_id="x"),
     "another topic in the header": envelope_call(x_amz_sns_topic_arn="arn:aws:sns:us-east-1:000000000000:other"),
@@ -164,6 +163,14 @@ SPOILT: dict[str, Call] = {
     "Timestamp in the first year": envelope_call({"Timestamp": "0001-01-01T00:00:00Z"}),
     "no topic": envelope_call({"TopicArn": "x"}, x_amz_sns_topic_arn="x"),
 }
+
+
+@pytest.mark.parametrize("name", ["x_amz_sns_message_type", "x_amz_sns_message_id", "x_amz_sns_topic_arn"])
+def test_a_header_that_a_proxy_left_out(client: Client, events: list[Any], name: str) -> None:
+    """The envelope, which is signed, has it too."""
+    with override_settings(ANYMAIL=SETTINGS):
+        assert envelope_call(**{name: None}).post(client).status_code == 200
+    assert len(events) == 1
 
 
 @pytest.mark.parametrize("spoilt", SPOILT.values(), ids=SPOILT.keys())
@@ -427,8 +434,10 @@ def test_a_subscription_is_confirmed_by_a_signed_call(
 
 def test_a_confirmation_that_fails_is_tried_again(client: Client, aws: type[FakeAWS]) -> None:
     aws.answers[SNS_API] = answer(403, "<E><Code>AuthorizationError</Code><Message>not yours</Message></E>")
-    with pytest.raises(AnymailAPIError, match="AuthorizationError: not yours"):
+    with pytest.raises(AnymailAPIError, match="AuthorizationError: not yours") as raised:
         call("tracking", CONFIRMATION).post(client)
+    for word in ("Amazon SNS", json.loads(sample("amazon_ses", CONFIRMATION))["TopicArn"], "sns:ConfirmSubscription"):
+        assert word in str(raised.value)
 
 
 @pytest.mark.parametrize(
@@ -436,7 +445,11 @@ def test_a_confirmation_that_fails_is_tried_again(client: Client, aws: type[Fake
     [
         ({"AMAZON_SES_AUTO_CONFIRM_SNS_SUBSCRIPTIONS": False}, 200, ""),
         ({"WEBHOOK_SECRET": None, "WEBHOOK_ALLOW_UNVERIFIED": True}, 400, "a824b21b16f688d7"),
-        ({"AMAZON_SES_TOPIC_ARNS": ["arn:aws:sns:us-east-1:111122223333:other"]}, 400, "TopicArn"),
+        (
+            {"AMAZON_SES_TOPIC_ARNS": ["arn:aws:sns:us-east-1:111122223333:other"]},
+            400,
+            "its TopicArn, 'arn:aws:sns:us-east-1:111122223333:example-ses-events', is none of those",
+        ),
     ],
 )
 @pytest.mark.filterwarnings("ignore::anymail.exceptions.AnymailInsecureWebhookWarning")
@@ -465,6 +478,91 @@ def tracked(client: Client, message: dict[str, Any], **settings: Any) -> int:
 
 def headers_of(*headers: tuple[str, str]) -> dict[str, Any]:
     return {"destination": ["ana@example.net"], "headers": [{"name": name, "value": value} for name, value in headers]}
+
+
+# The subtype of a bounce or complaint, and what it becomes.
+SUBTYPES = {
+    ("Bounce", "Suppressed"): ("rejected", "bounced"),
+    ("Bounce", "OnAccountSuppressionList"): ("rejected", "bounced"),
+    ("Bounce", "OnTenantSuppressionList"): ("rejected", "bounced"),
+    ("Bounce", "EmailValidationSuppressed"): ("rejected", "invalid"),
+    ("Bounce", "UnsubscribedRecipient"): ("rejected", "unsubscribed"),
+    ("Bounce", "AttachmentRejected"): ("bounced", "blocked"),
+    ("Bounce", "ContentRejected"): ("bounced", "blocked"),
+    ("Bounce", "CustomTimeoutExceeded"): ("bounced", "timed_out"),
+    ("Bounce", "General"): ("bounced", "bounced"),
+    ("Bounce", "MailboxFull"): ("bounced", "bounced"),
+    ("Bounce", None): ("bounced", "bounced"),
+    ("Bounce", 7): ("bounced", "bounced"),
+    ("Complaint", "OnAccountSuppressionList"): ("rejected", "spam"),
+    ("Complaint", None): ("complained", None),
+}
+
+
+@pytest.mark.parametrize("notification", ["eventType", "notificationType"])
+@pytest.mark.parametrize(("what", "expected"), SUBTYPES.items())
+def test_subtypes(client: Client, events: list[Any], what: Any, expected: Any, notification: str) -> None:
+    kind, subtype = what
+    details = {f"{kind.lower()}SubType": subtype}
+    assert tracked(client, {notification: kind, kind.lower(): details}) == 200
+    assert [(event.event_type, event.reject_reason) for event in events] == [expected]
+
+
+# What a tracking event holds, and what it becomes.
+READ: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "no subtype": ({"eventType": "Bounce", "bounce": {"bounceType": "Permanent"}}, {"description": "Permanent"}),
+    "no types": ({"eventType": "Bounce", "bounce": {}}, {"description": None, "mta_response": None}),
+    "an agent of a feedback loop": (
+        {"eventType": "Complaint", "complaint": {"userAgent": "FBL", "complaintFeedbackType": "abuse"}},
+        {"user_agent": None, "description": "abuse", "reject_reason": None},
+    ),
+    "an open": (
+        {"eventType": "Open", "open": {"userAgent": "Firefox", "ipAddress": "192.0.2.1", "link": "https://x/"}},
+        {"user_agent": "Firefox", "ip": "192.0.2.1", "click_url": None, "by_machine": None},
+    ),
+    "empty strings": (
+        {
+            "eventType": "Click",
+            "mail": {"messageId": "", "destination": [""]},
+            "click": {"userAgent": "", "ipAddress": "", "link": ""},
+        },
+        {"message_id": None, "recipient": None, "user_agent": None, "ip": None, "click_url": None},
+    ),
+    "an empty response": (
+        {"eventType": "Delivery", "delivery": {"smtpResponse": "", "recipients": ["ana@example.net"]}},
+        {"mta_response": None, "recipient": "ana@example.net"},
+    ),
+    "a status code": (
+        {
+            "eventType": "Bounce",
+            "bounce": {"bouncedRecipients": [{"emailAddress": "a@example.net", "status": "5.1.1"}]},
+        },
+        {"enhanced_code": "5.1.1", "smtp_code": None, "recipient": "a@example.net"},
+    ),
+    "no status code": (
+        {"eventType": "Bounce", "bounce": {"bouncedRecipients": [{"status": "unknown"}]}},
+        {"enhanced_code": None},
+    ),
+    "the event's own time": (
+        {"eventType": "Click", "click": {"timestamp": "2026-03-04T08:13:02.115Z"}},
+        {"timestamp": dt.datetime(2026, 3, 4, 8, 13, 2, 115_000, tzinfo=dt.UTC)},
+    ),
+}
+
+
+@pytest.mark.parametrize(("message", "expected"), READ.values(), ids=READ.keys())
+def test_tracking_values(client: Client, events: list[Any], message: Any, expected: dict[str, Any]) -> None:
+    assert tracked(client, message) == 200
+    [got] = events
+    assert {name: getattr(got, name) for name in expected} == expected
+
+
+@pytest.mark.parametrize("details", [{}, {"timestamp": "soon"}, {"timestamp": None}])
+def test_an_event_without_a_time_of_its_own_has_that_of_sns(client: Client, events: list[Any], details: Any) -> None:
+    good = sns_call("tracking", {"eventType": "Open", "open": details})
+    with override_settings(ANYMAIL=SETTINGS):
+        good.post(client)
+    assert events[0].timestamp == dt.datetime.fromisoformat(json.loads(good.body)["Timestamp"])
 
 
 def test_an_unknown_kind_is_an_unknown_event(client: Client, events: list[Any]) -> None:
@@ -584,6 +682,16 @@ def test_a_bucket_in_another_region(client: Client, events: list[Any], aws: type
 UNREADABLE: dict[str, tuple[str, dict[str, Any], str]] = {
     "no such object": ("s3", {S3_OBJECT: answer(404, "<Error><Code>NoSuchKey</Code></Error>")}, "NoSuchKey"),
     "forbidden": ("s3", {S3_OBJECT: answer(403, "<Error><Code>AccessDenied</Code></Error>")}, "AccessDenied"),
+    "forbidden by S3": (
+        "s3",
+        {S3_OBJECT: answer(403, "<Error><Code>AccessDenied</Code></Error>")},
+        "Amazon S3 answered",
+    ),
+    "forbidden, and what is missing": (
+        "s3",
+        {S3_OBJECT: answer(403, "<Error><Code>AccessDenied</Code></Error>")},
+        "The credentials need the permission s3:GetObject.",
+    ),
     "moved to nowhere": ("s3", {S3_OBJECT: Response(301, {"x-amz-bucket-region": "x/../y"})}, "301"),
     "moved to here": ("s3", {S3_OBJECT: Response(301, {"x-amz-bucket-region": "us-east-1"})}, "301"),
     "legacy encryption": (
@@ -594,7 +702,12 @@ UNREADABLE: dict[str, tuple[str, dict[str, Any], str]] = {
     "another wrapping": ("s3-kms", {KMS_OBJECT: stored(**{"x-amz-meta-x-amz-wrap-alg": "RSA"})}, "encrypted"),
     "broken nonce": ("s3-kms", {KMS_OBJECT: stored(**{"x-amz-meta-x-amz-iv": "AAAA"})}, "decrypted"),
     "broken context": ("s3-kms", {KMS_OBJECT: stored(**{"x-amz-meta-x-amz-matdesc": "{"})}, "decrypted"),
-    "KMS refuses": ("s3-kms", {KMS_API: answer(400, {"__type": "AccessDeniedException"})}, "AccessDenied"),
+    "KMS refuses": ("s3-kms", {KMS_API: answer(400, {"__type": "AccessDeniedException"})}, "AWS KMS answered"),
+    "KMS refuses, and what is missing": (
+        "s3-kms",
+        {KMS_API: answer(400, {"__type": "AccessDeniedException"})},
+        "The credentials need the permission kms:Decrypt.",
+    ),
     "KMS answers nonsense": ("s3-kms", {KMS_API: answer(200, {"Plaintext": 1})}, "decrypted"),
     "another key": ("s3-kms", {KMS_API: answer(200, {"Plaintext": b64encode(bytes(32)).decode()})}, "InvalidTag"),
 }

@@ -1,15 +1,16 @@
-"""Brevo's own Python SDK, generated from its API description, makes the requests that we make."""
+"""Brevo's own Python SDK, generated from its API description, makes the requests that we make and has its responses."""
 
 from __future__ import annotations
 
 import json
 import re
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
+from anymail.exceptions import AnymailAPIError
 from esps.brevo.test_sending import BREVO, REQUESTS, made
-from support import json_of, request_of
+from support import answer, drive, json_of, request_of
 
 brevo = pytest.importorskip("brevo")
 httpx = pytest.importorskip("httpx")
@@ -51,3 +52,37 @@ def test_the_sdk_makes_the_same_request(name: str) -> None:
     request = request_of(BREVO.deliver(made(**REQUESTS[name][0])))
     body = json_of(request)
     assert sdk_request(body) == (request.method, request.url, body)
+
+
+@pytest.mark.parametrize(
+    ("values", "attributes", "ids"),
+    [
+        ({"message_id": "<1@x>"}, {}, {"<1@x>"}),
+        ({"message_ids": ["<1@x>"]}, {"merge_data": {}}, {"<1@x>"}),
+        (
+            {"message_ids": ["<1@x>", "<2@x>"]},
+            {"to": ["a@example.net", "b@example.net"], "merge_data": {}},
+            {"<1@x>", "<2@x>"},
+        ),
+    ],
+)
+def test_we_read_the_responses_of_the_sdk(values: dict[str, Any], attributes: dict[str, Any], ids: set[str]) -> None:
+    content = json.loads(brevo.transactional_emails.SendTransacEmailResponse(**values).json(by_alias=True))
+    _, recipients = drive(BREVO.deliver(made(**attributes)), answer(201, content))
+    assert {(one.status, one.message_id) for one in recipients.values()} == {("queued", one) for one in ids}
+
+
+# The codes of an error that say more than that the message is wrong. Others are of other calls than ours, or just that.
+CATEGORIES = {
+    "not_enough_credits": "quota", "Insufficient credits": "quota", "permission_denied": "auth", "unauthorized": "auth",
+    "account_under_validation": "auth",
+}  # fmt: skip
+CODES = [code for code in get_args(get_args(brevo.BadRequestErrorBodyCode)[0]) if code != "duplicate_request"]
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_we_read_the_errors_of_the_sdk(code: str) -> None:
+    content = json.loads(brevo.BadRequestErrorBody(code=code, message="Sorry").json())
+    with pytest.raises(AnymailAPIError, match=f"{re.escape(code)}: Sorry") as raised:
+        drive(BREVO.deliver(made()), answer(400, content))
+    assert raised.value.category == CATEGORIES.get(code, "invalid")

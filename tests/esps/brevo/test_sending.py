@@ -16,7 +16,7 @@ from anymail.exceptions import AnymailAPIError, AnymailDeprecationWarning, Anyma
 from anymail.mail.message import outgoing_mail
 from anymail.mail.supports import check
 from anymail.message import attach_inline_image
-from support import PNG, answer, drive, json_of, mail, make_esp, message, request_of, statuses
+from support import PNG, answer, drive, fitted, json_of, make_esp, message, request_of, statuses
 
 BREVO = make_esp(Brevo, api_key="key")
 CONTENT = {"htmlContent": "<p>Hello", "textContent": "Hello", "subject": "Hi"}
@@ -32,8 +32,8 @@ HARBOR = {
 
 
 def made(**attributes: Any) -> Any:
-    """A message with an HTML body, which Brevo requires."""
-    return mail(**{"html": "<p>Hello", **attributes})
+    """A message with both bodies, as it is delivered."""
+    return fitted(Brevo, **{"html": "<p>Hello", **attributes})
 
 
 def latin_1_note() -> MIMEText:
@@ -200,6 +200,20 @@ REQUESTS: dict[str, tuple[dict[str, Any], Any]] = {
             "replyTo": {"email": "help@example.com", "name": "=?utf-8?b?SGlsZmUgKGbDvHIgYWxsZSk=?="},
         },
     ),
+    "names that are too long when they are encoded": (
+        {
+            "from_email": '"Société Générale, Paris (Île-de-France)" <shop@example.com>',
+            "reply_to": ['"Größe: 12.5 – Änderungen, Rückgaben & Umtausch, Köln-Ehrenfeld" <help@example.com>'],
+        },
+        {
+            **BASE,
+            "sender": {"email": "shop@example.com", "name": "Société Générale Paris Île-de-France"},
+            "replyTo": {
+                "email": "help@example.com",
+                "name": "Größe 12 5 – Änderungen Rückgaben & Umtausch Köln-Ehrenfeld",
+            },
+        },
+    ),
     "a non-ASCII local part": (
         {"to": ["josé@example.com"]},
         {**BASE, "to": [{"email": "josé@example.com"}]},
@@ -243,8 +257,14 @@ REQUESTS: dict[str, tuple[dict[str, Any], Any]] = {
     ),
     "attachment without a name": (
         {"attach": [(None, b"%PDF-1.4\n", "application/pdf")]},
-        {**BASE, "attachment": [{"name": "", "content": "JVBERi0xLjQK"}]},
+        {**BASE, "attachment": [{"name": "attachment.pdf", "content": "JVBERi0xLjQK"}]},
     ),
+    "attachment of no known type": (
+        {"attach": [(None, b"x", "application/x-shop")]},
+        {**BASE, "attachment": [{"name": "attachment", "content": "eA=="}]},
+    ),
+    "bodies beside a template": ({**TEMPLATE, "body": "Hello", "html": "<p>Hello"}, TEMPLATED),
+    "subject beside a template": ({**TEMPLATE, "subject": "Hi"}, {**TEMPLATED, "subject": "Hi"}),
 }
 
 
@@ -494,9 +514,12 @@ class TestLargeBatches:
         requests, _ = drive(flow, self.ids(0, 666), self.ids(666, 34))
         assert [len(json_of(request)["messageVersions"]) for request in requests] == [666, 34]
 
-    def test_a_key_of_the_projects_own_makes_one_for_each_call(self) -> None:
+    @pytest.mark.parametrize(
+        "own", [{"headers": {"Idempotency-Key": KEY}}, {"esp_extra": {"headers": {"IdempotencyKey": KEY}}}]
+    )
+    def test_a_key_of_the_projects_own_makes_one_for_each_call(self, own: dict[str, Any]) -> None:
         def keys() -> list[str | None]:
-            flow = BREVO.deliver(made(to=self.TO, merge_data={}, headers={"idempotencyKey": KEY}))
+            flow = BREVO.deliver(made(to=self.TO, merge_data={}, **own))
             return [request.idempotency_key for request in drive(flow, self.ids(0, 1000), self.ids(1000, 1))[0]]
 
         first, second = keys()
@@ -504,25 +527,37 @@ class TestLargeBatches:
         assert second not in (None, KEY)
         assert keys() == [first, second]
 
-    @pytest.mark.parametrize(
-        ("failure", "status"),
-        [
-            (error(400, "invalid_parameter"), "failed"),
-            (error(500, "internal"), "unknown"),
-            (answer(201, {}), "unknown"),
-            (AnymailTransportError("lost", sent=None), "unknown"),
-        ],
+    # How the second of three calls fails, its status, and that of the third.
+    FAILURES: tuple[tuple[Any, str, str], ...] = (
+        (error(400, "invalid_parameter"), "failed", "queued"),
+        (answer(201, {}), "unknown", "queued"),
+        (error(401, "unauthorized"), "failed", "failed"),
+        (error(402, "not_enough_credits"), "failed", "failed"),
+        (error(500, "internal"), "unknown", "failed"),
+        (AnymailTransportError("lost", sent=None), "unknown", "failed"),
     )
-    def test_a_later_call_fails(self, failure: Any, status: str) -> None:
-        to = [f"r{n}@example.com" for n in range(2001)]
-        _, recipients = drive(BREVO.deliver(made(to=to, merge_data={})), self.ids(0, 1000), failure)
-        assert recipients["r999@example.com"] == ("<999@x>", "queued")
-        assert recipients["r1000@example.com"] == recipients["r1999@example.com"] == (None, status)
-        assert recipients["r2000@example.com"] == (None, "failed")
 
-    def test_the_first_call_fails(self) -> None:
-        with pytest.raises(AnymailAPIError):
-            drive(BREVO.deliver(made(to=self.TO, merge_data={})), error(400, "invalid_parameter"))
+    @pytest.mark.parametrize(("failure", "second", "third"), FAILURES, ids=str)
+    def test_a_later_call_fails(self, failure: Any, second: str, third: str) -> None:
+        to = [f"r{n}@example.com" for n in range(2001)]
+        mail = made(to=to, cc=["c@example.org"], merge_data={})
+        _, recipients = drive(BREVO.deliver(mail), self.ids(0, 1000), failure, self.ids(2000, 1), leave=True)
+        assert recipients["r999@example.com"] == ("<999@x>", "queued")
+        assert recipients["c@example.org"] == (None, "queued")
+        assert recipients["r1000@example.com"] == recipients["r1999@example.com"] == (None, second)
+        assert recipients["r2000@example.com"].status == third
+        assert {email for email, one in recipients.items() if one.error} == {
+            f"r{n}@example.com" for n in range(1000, 2000 if third == "queued" else 2001)
+        }
+
+    def test_no_call_is_taken(self) -> None:
+        with pytest.raises(AnymailAPIError) as raised:
+            drive(BREVO.deliver(made(to=self.TO, merge_data={})), *[error(400, "invalid_parameter")] * 2)
+        assert {one.status for one in raised.value.statuses.values()} == {"failed"}
+
+    def test_the_first_call_fails_as_the_next_would(self) -> None:
+        with pytest.raises(AnymailAPIError, match="unauthorized"):
+            drive(BREVO.deliver(made(to=self.TO, merge_data={})), error(401, "unauthorized"))
 
 
 class TestSeveralMessagesInOneCall:
@@ -611,7 +646,7 @@ class TestTheOldName:
         with pytest.warns(AnymailDeprecationWarning, match="Brevo"):
             backend = sendinblue.EmailBackend(api_key="old")
         assert isinstance(backend, brevo.EmailBackend)
-        assert backend.esp_name == "Brevo"
+        assert backend.esp_name == "SendinBlue"
 
     @override_settings(ANYMAIL={"SENDINBLUE_API_KEY": "old", "SENDINBLUE_API_URL": "https://old.example.com"})
     def test_settings(self) -> None:

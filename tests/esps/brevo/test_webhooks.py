@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import warnings
 from base64 import b64decode
 from collections.abc import Iterator
 from typing import Any
@@ -21,7 +22,11 @@ from anymail.exceptions import (
     AnymailInsecureWebhookWarning,
 )
 from anymail.signals import tracking
-from anymail.webhooks.brevo import BrevoInboundWebhookView, BrevoTrackingWebhookView
+from anymail.webhooks.brevo import (
+    BrevoInboundWebhookView,
+    BrevoTrackingWebhookView,
+    SendinBlueTrackingWebhookView,
+)
 from anymail.wire import Request, Response
 from support import Call, answer, assert_inbound, assert_tracking, drive, expectations, sample, sample_json
 
@@ -103,6 +108,16 @@ READ: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "unknown event": ({"event": "contact_updated"}, {"event_type": "unknown", "recipient": "reader@example.net"}),
     "sent": ({"event": "sent"}, {"event_type": "queued"}),
     "unsubscribe": ({"event": "unsubscribe"}, {"event_type": "unsubscribed", "reject_reason": None}),
+    "complaint": ({"event": "complaint"}, {"event_type": "complained", "reject_reason": None}),
+    "invalid address": ({"event": "invalid_email"}, {"event_type": "rejected", "reject_reason": "invalid"}),
+    "opened": ({"event": "opened", "user_agent": "Firefox"}, {"by_machine": None, "user_agent": "Firefox"}),
+    "opened by a proxy": ({"event": "proxy_open"}, {"event_type": "opened", "by_machine": True}),
+    "first opened by a proxy": ({"event": "unique_proxy_open"}, {"event_type": "opened", "by_machine": True}),
+    "unsubscribed with a browser": ({"event": "unsubscribed", "user_agent": "Firefox"}, {"user_agent": None}),
+    "nothing in the fields": (
+        {"event": "click", "reason": "", "link": "", "user_agent": "", "message-id": "", "email": ""},
+        {"mta_response": None, "click_url": None, "user_agent": None, "message_id": None, "recipient": None},
+    ),
     "no time": ({"ts_epoch": None}, {"timestamp": None}),
     "a time in words": ({"ts_epoch": "now"}, {"timestamp": None}),
     "a time that is true": ({"ts_epoch": True}, {"timestamp": None}),
@@ -383,6 +398,22 @@ class TestTheOldName:
         assert response.status_code == 200
         assert len(events) == 1
 
+    def test_signals_have_the_old_name_and_sender(self, client: Client) -> None:
+        got: list[tuple[Any, str]] = []
+
+        def receive(sender: Any, esp_name: str, **kwargs: Any) -> None:
+            got.append((sender, esp_name))
+
+        tracking.connect(receive)
+        try:
+            for name in ("sendinblue", "brevo"):
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", AnymailDeprecationWarning)
+                    call(f"/anymail/{name}/tracking/", event(id=name)).post(client)
+        finally:
+            tracking.disconnect(receive)
+        assert got == [(SendinBlueTrackingWebhookView, "SendinBlue"), (BrevoTrackingWebhookView, "Brevo")]
+
     def test_urls_need_no_csrf_token(self, events: list[Any]) -> None:
         client = Client(enforce_csrf_checks=True)
         with pytest.warns(AnymailDeprecationWarning):
@@ -401,8 +432,8 @@ class TestTheOldName:
     def test_views(self) -> None:
         with pytest.warns(AnymailDeprecationWarning, match=r"anymail\.webhooks\.brevo"):
             module = importlib.reload(importlib.import_module("anymail.webhooks.sendinblue"))
-        assert module.SendinBlueTrackingWebhookView is BrevoTrackingWebhookView
-        assert module.SendinBlueInboundWebhookView is BrevoInboundWebhookView
+        assert issubclass(module.SendinBlueTrackingWebhookView, BrevoTrackingWebhookView)
+        assert issubclass(module.SendinBlueInboundWebhookView, BrevoInboundWebhookView)
 
 
 @pytest.mark.parametrize("token", ["", ".", "..", None])

@@ -159,9 +159,16 @@ def test_takes_the_rest_without_an_invalid_recipient() -> None:
     assert [delivery.recipient for delivery in result.deliveries] == ["bob@example.org"]
 
 
-def test_takes_a_suppressed_recipient_and_delivers_nothing() -> None:
+def test_takes_a_suppressed_recipient_among_others_and_delivers_nothing() -> None:
+    result = ask({**GOOD, "recipients": [{"address": "suppressed@example.com"}, {"address": "bob@example.org"}]})
+    assert result.response.json()["results"]["total_accepted_recipients"] == 2
+    assert [delivery.recipient for delivery in result.deliveries] == ["bob@example.org"]
+
+
+def test_refuses_a_suppressed_recipient_that_is_the_only_one() -> None:
     result = ask({**GOOD, "recipients": [{"address": "suppressed@example.com"}]})
-    assert result.response.json()["results"]["total_accepted_recipients"] == 1
+    assert result.response.status_code == 400
+    assert result.response.json()["errors"][0]["code"] == "1902"
     assert not result.deliveries
 
 
@@ -177,14 +184,16 @@ EVENTS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("kind", sorted(SANDBOX.events))
 def test_tells_of_events(client: Client, events: list[Any], kind: str) -> None:
-    [delivery] = send(to=["Ana@example.net"], tags=["receipt"], metadata={"order": "1"}).deliveries
+    tags = ["receipt", "eu", "vip"]
+    [delivery] = send(to=["Ana@example.net"], tags=tags, metadata={"order": "1"}).deliveries
+    assert delivery.tags == tags
     request = SANDBOX.event(kind, delivery, "/anymail/sparkpost/tracking/")
     with override_settings(ANYMAIL=SANDBOX.settings(URL)):
         call = Call(request.url, bytes(request.body), dict(request.headers))
         assert call.post(client).status_code == 200
     [event] = events
     assert (event.event_type, event.message_id, event.recipient) == (kind, delivery.message_id, "Ana@example.net")
-    assert (event.timestamp, event.tags, event.metadata) == (NOW, ["receipt"], {"order": "1"})
+    assert (event.timestamp, event.tags, event.metadata) == (NOW, tags, {"order": "1"})
     for name, value in EVENTS[kind].items():
         assert getattr(event, name) == value
 

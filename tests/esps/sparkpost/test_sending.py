@@ -11,11 +11,11 @@ from django.test import override_settings
 
 from anymail.backends.sparkpost import EmailBackend
 from anymail.esps.sparkpost.sending import SparkPost
-from anymail.exceptions import AnymailAPIError, AnymailConfigurationError
+from anymail.exceptions import AnymailAPIError, AnymailConfigurationError, AnymailTransportError
 from anymail.mail.message import outgoing_mail
 from anymail.mail.supports import check
 from anymail.message import attach_inline_image
-from support import PNG, answer, drive, json_of, mail, make_esp, message, request_of, statuses
+from support import PNG, answer, drive, fitted, json_of, mail, make_esp, message, request_of, statuses
 
 SPARKPOST = make_esp(SparkPost, api_key="key")
 
@@ -72,7 +72,7 @@ REQUESTS: dict[str, tuple[dict[str, Any], Any]] = {
                 "attachments": [
                     {"name": "räknung.txt", "type": 'text/plain; charset="utf-8"', "data": "dG90YWw6IDEwIOKCrA=="},
                     {"name": "receipt.pdf", "type": "application/pdf", "data": "JVBERi0xLjQgc2FtcGxl"},
-                    {"name": "", "type": "application/octet-stream", "data": "AA=="},
+                    {"name": "attachment", "type": "application/octet-stream", "data": "AA=="},
                 ],
             },
             "recipients": [
@@ -291,6 +291,36 @@ REQUESTS: dict[str, tuple[dict[str, Any], Any]] = {
         {**TEMPLATE, "merge_data": {"ana@example.net": {"items": [{"sku": "A1"}]}}},
         {**TEMPLATED, "recipients": [to("ana@example.net", substitution_data={"items": [{"sku": "A1"}]})]},
     ),
+    "several tags": (
+        {"tags": ["receipt", "eu", "vip"], "bcc": ["archive@example.com"]},
+        {
+            **BASE,
+            "recipients": [
+                to("ana@example.net", tags=["eu", "vip"]),
+                to("archive@example.com", "ana@example.net", tags=["eu", "vip"]),
+            ],
+            "campaign_id": "receipt",
+        },
+    ),
+    "several tags of a batch": (
+        {"tags": ["receipt", "eu"], "cc": ["kim@example.net"], "merge_metadata": {"ana@example.net": {"n": 1}}},
+        {
+            "content": {**CONTENT, "headers": {"Cc": "kim@example.net"}},
+            "recipients": [
+                to("ana@example.net", metadata={"n": 1}, tags=["eu"]),
+                to("kim@example.net", "ana@example.net", metadata={"n": 1}, tags=["eu"]),
+            ],
+            "campaign_id": "receipt",
+        },
+    ),
+    "bodies beside a template": (
+        {**TEMPLATE, "body": "Hi", "html": "<p>Hi", "alternatives": [("<html ⚡4email>", "text/x-amp-html")]},
+        TEMPLATED,
+    ),
+    "bodies beside a template in esp_extra": (
+        {"subject": "", "from_email": None, "html": "<p>", "esp_extra": {"content": {"template_id": "order-receipt"}}},
+        TEMPLATED,
+    ),
     "stored list of recipients": (
         {"esp_extra": {"recipients": {"list_id": "friends"}}},
         {**BASE, "recipients": {"list_id": "friends"}},
@@ -300,7 +330,7 @@ REQUESTS: dict[str, tuple[dict[str, Any], Any]] = {
 
 @pytest.mark.parametrize(("attributes", "body"), REQUESTS.values(), ids=REQUESTS.keys())
 def test_request(attributes: dict[str, Any], body: Any) -> None:
-    one = mail(**attributes)
+    one = fitted(SparkPost, **attributes)
     assert [*check(one, SparkPost.supports), *SPARKPOST.check(one)] == []
     request = request_of(SPARKPOST.deliver(one))
     assert request.method == "POST"
@@ -372,7 +402,8 @@ def test_the_default_sender_through_django() -> None:
 CID = ("logo.png", PNG, "image/png")
 UNSUPPORTED = {
     "multiple from_email addresses": {"from_email": "a@example.com, b@example.com"},
-    "multiple tags": {"tags": ["a", "b"]},
+    "over 11 tags": {"tags": list("abcdefghijkl")},
+    "subject with template_id": {**TEMPLATE, "subject": "Hi"},
     "a To header in extra_headers": {"headers": {"To": "all@example.com"}},
     "alternative part with type 'text/calendar'": {"alternatives": [("x", "text/calendar")]},
     "attachments with template_id": {**TEMPLATE, "attach": [CID]},
@@ -387,7 +418,7 @@ UNSUPPORTED = {
 # What is left of those in the fields that were changed, where that is not nothing.
 LEFT = {
     "multiple from_email addresses": {"from_email": "a@example.com"},
-    "multiple tags": {"tags": ["a"]},
+    "over 11 tags": {"tags": list("abcdefghijk")},
     "cc with template_id": {**TEMPLATE, "bcc": ["kim@example.net"]},
     "List-Unsubscribe without options.transactional in esp_extra": {
         "headers": {"X-Shop": "7"},
@@ -410,7 +441,8 @@ def test_unsupported(what: str, attributes: dict[str, Any]) -> None:
 def test_inline_images_are_unsupported_with_a_template(where: dict[str, Any]) -> None:
     made = message(**{**TEMPLATE, "template_id": None, **where})
     attach_inline_image(made, PNG, "logo.png", domain="example.com")
-    [found] = SPARKPOST.check(outgoing_mail(made))
+    one = outgoing_mail(made)
+    [found] = [*check(one, SparkPost.supports), *SPARKPOST.check(one)]
     assert found == ("inline images with template_id", {"attachments": ()})
 
 
@@ -431,6 +463,18 @@ def result(accepted: int, rejected: int, *invalid: str, **more: Any) -> Any:
     return answer(200, {"results": counts, **more})
 
 
+SUPPRESSED = answer(
+    400,
+    {
+        "errors": [
+            {
+                "message": "Message generation rejected",
+                "description": "recipient address was suppressed due to customer policy",
+                "code": "1902",
+            }
+        ]
+    },
+)
 TWO = {"to": ["ana@example.net", "Bob@Example.org"]}
 BATCH = {**TWO, "merge_data": {}, "cc": ["c@example.net"], "bcc": ["d@example.net"]}
 
@@ -463,6 +507,8 @@ ANSWERS: dict[str, tuple[dict[str, Any], Any, dict[str, Any]]] = {
         result(1, 2, "bob@example.org"),
         {**all_are("unknown"), "Bob@Example.org": ("invalid", ID), "c@example.net": ("unknown", ID)},
     ),
+    "suppressed": ({}, SUPPRESSED, {"ana@example.net": ("rejected", None)}),
+    "suppressed, of a batch": ({"merge_data": {}}, SUPPRESSED, {"ana@example.net": ("rejected", None)}),
     "errors of another shape": (
         TWO,
         answer(
@@ -495,8 +541,9 @@ def error(status: int, code: str | None = None, **more: Any) -> Any:
 ERRORS: dict[str, tuple[Any, bool | None, str, bool]] = {
     "bad key": (error(401), False, "auth", False),
     "no permission": (error(403, "1100"), False, "auth", False),
-    "unverified domain": (error(400, "7001"), False, "auth", False),
-    "denylist": (error(400, "7000"), False, "auth", False),
+    "unverified domain": (error(400, "7001"), False, "invalid", False),
+    "denylist": (error(400, "7000"), False, "invalid", False),
+    "unknown DKIM key": (error(400, "1100"), False, "invalid", False),
     "too large": (answer(413, "Too large"), False, "invalid", False),
     "both contents": (error(422, "1301"), False, "invalid", False),
     "no such template": (error(422, "1603"), False, "invalid", False),
@@ -527,6 +574,57 @@ def test_errors(response: Any, sent: bool | None, category: str, retryable: bool
         drive(SPARKPOST.deliver(mail()), response)
     error = raised.value
     assert (error.sent, error.category, error.retryable) == (sent, category, retryable)
+
+
+def test_which_of_several_is_suppressed_is_not_known() -> None:
+    with pytest.raises(AnymailAPIError, match="1902 Message generation rejected") as raised:
+        drive(SPARKPOST.deliver(mail(**TWO)), SUPPRESSED)
+    assert (raised.value.sent, raised.value.category) == (False, "invalid")
+
+
+@pytest.mark.parametrize("recipients", [{"list_id": "friends"}, None])
+def test_suppressed_among_recipients_of_ones_own(recipients: Any) -> None:
+    with pytest.raises(AnymailAPIError, match="1902"):
+        drive(SPARKPOST.deliver(mail(esp_extra={"recipients": recipients})), SUPPRESSED)
+
+
+class TestLargeBatches:
+    """SparkPost asks for no more than 10,000 recipients in a call."""
+
+    TO = tuple(f"r{n}@example.com" for n in range(10_001))
+
+    def test_several_calls(self) -> None:
+        second = answer(200, {"results": {"id": "2", "total_accepted_recipients": 1, "total_rejected_recipients": 0}})
+        requests, recipients = drive(SPARKPOST.deliver(mail(to=self.TO, merge_data={})), result(10_000, 0), second)
+        assert [len(json_of(request)["recipients"]) for request in requests] == [10_000, 1]
+        assert recipients["r0@example.com"] == (ID, "queued")
+        assert recipients["r10000@example.com"] == ("2", "queued")
+
+    def test_copies_count(self) -> None:
+        one = mail(to=self.TO[:4000], cc=["c@example.org"], bcc=["d@example.org"], merge_data={})
+        requests, _ = drive(SPARKPOST.deliver(one), result(9999, 0), result(2001, 0))
+        assert [len(json_of(request)["recipients"]) for request in requests] == [9999, 2001]
+
+    @pytest.mark.parametrize(
+        ("failure", "second", "third"),
+        [
+            (error(422, "1400"), "failed", "queued"),
+            (error(420, "2101"), "failed", "failed"),
+            (AnymailTransportError("lost", sent=None, category="timeout"), "unknown", "failed"),
+        ],
+        ids=["refused", "quota", "lost"],
+    )
+    def test_a_later_call_fails(self, failure: Any, second: str, third: str) -> None:
+        one = mail(to=[f"r{n}@example.com" for n in range(20_001)], merge_data={})
+        _, recipients = drive(SPARKPOST.deliver(one), result(10_000, 0), failure, result(1, 0), leave=True)
+        found = [recipients[f"r{n}@example.com"] for n in (0, 10_000, 20_000)]
+        assert [one.status for one in found] == ["queued", second, third]
+        assert [one.error is None for one in found] == [True, False, third == "queued"]
+
+    def test_recipients_of_ones_own_are_one_call(self) -> None:
+        extra = {"recipients": {"list_id": "friends"}}
+        requests, _ = drive(SPARKPOST.deliver(mail(to=self.TO, merge_data={}, esp_extra=extra)), result(5, 0))
+        assert [json_of(request)["recipients"] for request in requests] == [{"list_id": "friends"}]
 
 
 def test_error_quotes_sparkpost() -> None:

@@ -119,18 +119,61 @@ def test_initial_opens(client: Client, events: list[Any], name: str, setting: An
     assert [event.event_type for event in events] == [expected]
 
 
-@override_settings(ANYMAIL={**SECRET, "SPARKPOST_SUPPRESSED_AS_REJECTED": True})
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("tracking-bounce-suppressed.json", "rejected"),
-        ("tracking-bounce-campaign_cancelled.json", "bounced"),
-        ("tracking-bounce.json", "bounced"),
-    ],
-)
-def test_suppressed_as_rejected(client: Client, events: list[Any], name: str, expected: str) -> None:
-    call("tracking", name).post(client)
-    assert [event.event_type for event in events] == [expected]
+SUPPRESSED = "554 5.7.1 recipient address was suppressed due to customer policy"
+# An event with a reason, and what it becomes.
+REASONS: dict[str, tuple[dict[str, Any], tuple[str, str | None]]] = {
+    "suppressed": ({"bounce_class": "25", "raw_reason": SUPPRESSED}, ("rejected", "blocked")),
+    "suppressed after an unsubscribe": (
+        {"bounce_class": "25", "raw_reason": f"{SUPPRESSED}: List Unsubscribe"},
+        ("rejected", "unsubscribed"),
+    ),
+    "suppressed after a click on unsubscribe": (
+        {"bounce_class": "25", "raw_reason": f"{SUPPRESSED}: Unsubscribe Link"},
+        ("rejected", "unsubscribed"),
+    ),
+    "suppressed after a complaint": (
+        {"bounce_class": "25", "raw_reason": f"{SUPPRESSED}: Spam Complaint"},
+        ("rejected", "spam"),
+    ),
+    "suppressed after a bounce": (
+        {"bounce_class": "25", "raw_reason": f"{SUPPRESSED}: Bounce Rule"},
+        ("rejected", "bounced"),
+    ),
+    "suppressed by hand": (
+        {"bounce_class": "25", "raw_reason": f"{SUPPRESSED}: Manually Added"},
+        ("rejected", "blocked"),
+    ),
+    "suppressed without a class": ({"raw_reason": f"{SUPPRESSED}: List Unsubscribe"}, ("rejected", "unsubscribed")),
+    "an admin failure": (
+        {"bounce_class": "25", "raw_reason": "554 5.7.1 [internal] Campaign cancelled"},
+        ("rejected", "blocked"),
+    ),
+    "an admin failure of a receiving server, later": (
+        {"type": "out_of_band", "bounce_class": "25"},
+        ("bounced", "blocked"),
+    ),
+    "a policy": ({"type": "policy_rejection", "bounce_class": "25"}, ("rejected", "blocked")),
+    "a generation rejected": (
+        {"type": "generation_rejection", "raw_reason": f"{SUPPRESSED}: Spam Complaint"},
+        ("rejected", "spam"),
+    ),
+    "words of a receiving server": (
+        {"bounce_class": "10", "raw_reason": "550 5.1.1 recipient address was suppressed here"},
+        ("bounced", "invalid"),
+    ),
+    "a delay": ({"type": "delay", "bounce_class": "24"}, ("deferred", None)),
+    "a failure": ({"type": "generation_failure", "bounce_class": "1"}, ("failed", None)),
+    "a complaint": ({"type": "spam_complaint", "bounce_class": "51"}, ("complained", None)),
+    "a robot's answer": ({"bounce_class": "60"}, ("autoresponded", None)),
+    "an unsubscribe by mail": ({"bounce_class": "90"}, ("unsubscribed", None)),
+}
+
+
+@pytest.mark.parametrize(("event", "expected"), REASONS.values(), ids=REASONS.keys())
+@override_settings(ANYMAIL=SECRET)
+def test_reasons(client: Client, events: list[Any], event: dict[str, Any], expected: Any) -> None:
+    assert call("tracking", one(**{"type": "bounce", **event})).post(client).status_code == 200
+    assert [(got.event_type, got.reject_reason) for got in events] == [expected]
 
 
 # An event, and what its fields become.
@@ -146,13 +189,32 @@ FIELDS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     ),
     "class of another type": (
         {"type": "delay", "bounce_class": "60"},
-        {"event_type": "autoresponded", "reject_reason": "other"},
+        {"event_type": "autoresponded", "reject_reason": None},
     ),
     "its own message_id": ({"message_id": "65d1"}, {"message_id": None}),
-    "tags of recipients": ({"rcpt_tags": ["a"], "campaign_id": ""}, {"tags": []}),
+    "tags of recipients": ({"rcpt_tags": ["a", "", 1, "b"], "campaign_id": ""}, {"tags": ["a", "b"]}),
+    "a campaign and tags": ({"rcpt_tags": ["a", "c"], "campaign_id": "c"}, {"tags": ["c", "a"]}),
+    "tags of another type": ({"rcpt_tags": "a", "campaign_id": 7}, {"tags": ["7"]}),
     "a machine": (
-        {"type": "open", "user_agent_parsed": {"is_prefetched": True, "is_proxy": True}},
-        {"event_type": "opened", "description": "is_prefetched, is_proxy"},
+        {"type": "open", "user_agent_parsed": {"is_prefetched": True, "is_proxy": False}, "ip_address": "192.0.2.1"},
+        {"event_type": "opened", "by_machine": True, "ip": "192.0.2.1", "description": None},
+    ),
+    "a proxy": ({"type": "click", "user_agent_parsed": {"is_proxy": True}}, {"by_machine": True}),
+    "a person": ({"type": "click", "user_agent_parsed": {"is_prefetched": False}}, {"by_machine": False}),
+    "somebody": ({"type": "open", "user_agent_parsed": {}}, {"by_machine": None, "ip": None}),
+    "a server's address": (
+        {"type": "delivery", "ip_address": "192.0.2.1", "user_agent_parsed": {"is_proxy": True}},
+        {"ip": None, "by_machine": None},
+    ),
+    "a link that was not clicked": (
+        {"type": "link_unsubscribe", "target_link_url": "https://example.com/", "user_agent": "Firefox"},
+        {"event_type": "unsubscribed", "click_url": None, "user_agent": None},
+    ),
+    "a code": ({"type": "delay", "error_code": "451"}, {"smtp_code": 451}),
+    "a code of SparkPost's own": ({"type": "policy_rejection", "error_code": "550"}, {"smtp_code": None}),
+    "empty strings": (
+        {"type": "click", "raw_reason": "", "user_agent": "", "target_link_url": "", "event_id": "", "raw_rcpt_to": ""},
+        {"mta_response": None, "user_agent": None, "click_url": None, "event_id": None, "recipient": None},
     ),
     "wrong types": (
         {

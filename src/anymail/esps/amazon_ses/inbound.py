@@ -12,6 +12,7 @@ from base64 import b64decode
 from typing import Any
 
 from anymail.conf import option, whole_number
+from anymail.esps.amazon_ses.signing import KMSResponses, S3Responses, error_about
 from anymail.esps.amazon_ses.topics import SNSOptions, SNSWebhook, region_of
 from anymail.esps.kit.values import list_of, object_of, string_of
 from anymail.esps.kit.webhook import Events, utc_time
@@ -46,10 +47,7 @@ class AmazonSESInbound(SNSWebhook[AmazonSESInboundOptions]):
 
     def notified(self, envelope: dict[str, Any], message: dict[str, Any]) -> Flow[Events]:
         if message.get("notificationType") != "Received":
-            raise AnymailConfigurationError(
-                "An SNS topic for sending events calls Anymail's Amazon SES inbound URL: "
-                "subscribe the URL amazon_ses/tracking/ to it."
-            )
+            raise self.wrong_url("An SNS topic for sending events", "subscribe to it the URL", "tracking")
         mail, receipt = message["mail"], message["receipt"]
         action = receipt["action"]
         if action["type"] == "SNS":
@@ -83,12 +81,7 @@ class AmazonSESInbound(SNSWebhook[AmazonSESInboundOptions]):
                 return response.content
             return (yield from self._decrypted(response, region))
         except AnymailAPIError as error:
-            raise AnymailAPIError(
-                f"The received message at {bucket}:{key} cannot be read. {error.args[0]}",
-                category=error.category,
-                retryable=error.retryable,
-                response=error.response,
-            ) from error
+            raise error_about(f"The received message at {bucket}:{key} cannot be read.", error) from error
 
     def _object(self, bucket: str, key: str, region: str) -> Flow[Response]:
         """https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html, in the bucket's own region."""
@@ -100,13 +93,14 @@ class AmazonSESInbound(SNSWebhook[AmazonSESInboundOptions]):
                 return response
             elsewhere = response.headers.get("x-amz-bucket-region", "")
             if response.status_code not in _ELSEWHERE or elsewhere == region or not _REGION.fullmatch(elsewhere):
-                raise self.api_error(response)
+                raise S3Responses().api_error(response)
             region = elsewhere
 
     def _decrypted(self, stored: Response, region: str) -> Flow[bytes]:
         """The content of an object that SES encrypted before it stored it.
 
-        https://docs.aws.amazon.com/kms/latest/developerguide/services-ses.html, API_Decrypt.html
+        https://docs.aws.amazon.com/kms/latest/developerguide/services-ses.html and
+        https://docs.aws.amazon.com/kms/latest/APIReference/API_Decrypt.html
         """
         try:
             from cryptography.exceptions import InvalidTag
@@ -128,7 +122,7 @@ class AmazonSESInbound(SNSWebhook[AmazonSESInboundOptions]):
             headers = {"Content-Type": "application/x-amz-json-1.1", "X-Amz-Target": "TrentService.Decrypt"}
             request = Request("POST", f"{endpoint.url}/", headers, json.dumps(body).encode())
             response = yield self.aws.sign(request, "kms", endpoint.region)
-            data_key = b64decode(self.read_json(response)["Plaintext"])
+            data_key = b64decode(KMSResponses().read_json(response)["Plaintext"])
             return AESGCM(data_key).decrypt(b64decode(meta["iv"]), stored.content, None)
         except (InvalidTag, KeyError, TypeError, ValueError) as error:
             raise AnymailAPIError(f"It cannot be decrypted: {error!r}.", category="unreadable") from error

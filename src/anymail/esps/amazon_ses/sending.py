@@ -1,6 +1,7 @@
 """Sending through Amazon SES.
 
-https://docs.aws.amazon.com/ses/latest/APIReference-V2/API_SendEmail.html and API_SendBulkEmail.html
+https://docs.aws.amazon.com/ses/latest/APIReference-V2/API_SendEmail.html and
+https://docs.aws.amazon.com/ses/latest/APIReference-V2/API_SendBulkEmail.html
 """
 
 from __future__ import annotations
@@ -12,15 +13,16 @@ from typing import Any, NamedTuple
 
 from anymail.conf import SendOptions, option
 from anymail.esps.amazon_ses.signing import AWS, AWSAnswers, AWSOptions
-from anymail.esps.kit.batches import merge_statuses, not_taken
+from anymail.esps.kit.batches import BatchLimit, Part, conclude, merge_statuses, not_taken, send_parts, split
 from anymail.esps.kit.sending import ESP, without_empty
+from anymail.esps.kit.values import list_of, object_of
 from anymail.exceptions import AnymailAPIError, Category
 from anymail.mail.addresses import EmailAddress
 from anymail.mail.attachments import Attachment
 from anymail.mail.message import MailHeaders, OutgoingMail, deep_merge
 from anymail.mail.mime import ascii_list, header_value, mime
 from anymail.mail.status import RecipientStatuses, all_recipients
-from anymail.mail.supports import MANY, Supports, Unsupported
+from anymail.mail.supports import ALL_CONTENT, MANY, Supports, Unsupported
 from anymail.wire import Base64, Flow, Request, Response, json_text
 
 
@@ -32,7 +34,7 @@ class AmazonSESOptions(AWSOptions, SendOptions):
     )
 
 
-class _Letter(NamedTuple):
+class _Version(NamedTuple):
     """What some recipients get: their own merge data, as JSON, and the headers."""
 
     to: tuple[EmailAddress, ...]
@@ -40,27 +42,18 @@ class _Letter(NamedTuple):
     headers: list[tuple[str, str]]
 
 
-class _Call(NamedTuple):
-    """One request, and the letters whose results its answer holds, in order."""
-
-    path: str
-    payload: dict[str, Any]
-    letters: Sequence[_Letter]
-
-
 _SEND, _SEND_BULK = "/v2/email/outbound-emails", "/v2/email/outbound-bulk-emails"
-# https://docs.aws.amazon.com/ses/latest/dg/quotas.html: destinations in one call, a copy to cc or bcc being one.
-_DESTINATIONS = 50
+# SendEmail has one message in a call.
+_ONE_MESSAGE = BatchLimit(messages=1)
 _SWITCH = {None: None, True: "ENABLED", False: "DISABLED"}
 # Headers of a message that Content.Simple has fields for, or that SES makes from them.
 _COMPOSED = frozenset(
     {"bcc", "cc", "content-disposition", "content-transfer-encoding", "content-type", "date", "from", "message-id",
      "mime-version", "reply-to", "return-path", "sender", "subject", "to"}
 )  # fmt: skip
-# What the next call would meet too. (A rate limit has had its time by then.)
-_IN_VAIN = frozenset({"auth", "network", "quota", "rate_limit"})
 
-# API_BulkEmailEntryResult.html. TRANSIENT_FAILURE and ACCOUNT_THROTTLED say that the entry was not sent.
+# https://docs.aws.amazon.com/ses/latest/APIReference-V2/API_BulkEmailEntryResult.html. TRANSIENT_FAILURE and
+# ACCOUNT_THROTTLED say that the entry was not sent.
 _ENTRY_CATEGORIES: dict[str, Category] = {
     "ACCOUNT_DAILY_QUOTA_EXCEEDED": "quota",
     "ACCOUNT_SENDING_PAUSED": "auth",
@@ -89,24 +82,24 @@ class AmazonSES(AWSAnswers, ESP[AmazonSESOptions]):
         merge_global_data=True,
         merge_metadata=True,
         merge_headers=True,
+        # A stored template has its own subject and bodies, and nothing can replace them.
+        beside_template=ALL_CONTENT - {"subject", "text", "html", "amp", "alternatives", "to_header"},
     )
+    # Of SendBulkEmail: https://docs.aws.amazon.com/ses/latest/dg/quotas.html, where a copy to cc or bcc is one of the
+    # destinations.
+    batch_limit = BatchLimit(messages=50, recipients=50)
 
     @cached_property
     def aws(self) -> AWS:
         return AWS(self.options)
 
     def check(self, mail: OutgoingMail) -> Iterator[Unsupported]:
-        if mail.template_id:
-            for name in ("subject", "text", "html"):
-                if getattr(mail, name):
-                    yield Unsupported(f"{name} with template_id", {name: ""})
-        if _merges(mail):
-            why = "template_id" if mail.template_id else "merge data"
-            empty = {"amp": None, "alternatives": (), "to_header": None}
+        if _merges(mail) and not mail.template_id:
+            nothing: dict[str, Any] = {"amp": None, "alternatives": (), "to_header": None}
             words = {"amp": "an AMP body", "to_header": "a To header in extra_headers"}
-            for name, nothing in empty.items():
+            for name, empty in nothing.items():
                 if getattr(mail, name):
-                    yield Unsupported(f"{words.get(name, name)} with {why}", {name: nothing})
+                    yield Unsupported(f"{words.get(name, name)} with merge data", {name: empty})
         if len(mail.tags) > 1 and self.options.message_tag_name:
             what = "multiple tags with the AMAZON_SES_MESSAGE_TAG_NAME setting"
             yield Unsupported(what, {"tags": mail.tags[:1]})
@@ -114,55 +107,49 @@ class AmazonSES(AWSAnswers, ESP[AmazonSESOptions]):
     def deliver(self, mail: OutgoingMail) -> Flow[RecipientStatuses]:
         """One call, or several: one for each recipient of a batch without merge data, else for every 50 destinations.
 
-        What one of several fails on is the status of its recipients: "failed", or "unknown" where SES may have taken
-        the message. It is raised only if all fail. The failed entries of a bulk call are not sent again.
+        The failed entries of a bulk call are not sent again.
         """
-        statuses = all_recipients(mail.recipients, "failed")
-        errors: list[AnymailAPIError] = []
-        accepted = False
-        for call in self._calls(mail):
-            try:
-                response = yield self._request(call)
-                for letter, one in zip(call.letters, self._message_ids(response, call), strict=True):
-                    addresses = (*letter.to, *mail.cc, *mail.bcc)
-                    merge_statuses(statuses, all_recipients(addresses, "queued" if one else "failed", one))
-                accepted = True
-            except AnymailAPIError as error:
-                errors.append(error)
-                to = (address for letter in call.letters for address in letter.to)
-                merge_statuses(statuses, not_taken((*to, *mail.cc, *mail.bcc), error))
-                if error.category in _IN_VAIN:
-                    break
-        if not accepted:
-            raise max(errors, key=lambda error: error.sent is not False)
-        return statuses
+        merges = _merges(mail)
+        # With a stored template each recipient gets a message of their own.
+        mail = dataclasses.replace(mail, batch=mail.batch or bool(mail.template_id))
+        # Made before the first call, so that a value that cannot be sent is found before anything is.
+        parts = [(part, _versions(part)) for part in split(mail, self.batch_limit if merges else _ONE_MESSAGE)]
+        send = self._deliver_bulk if merges else self._deliver_email
+        return (yield from send_parts(Part(part.recipients, send(part, versions)) for part, versions in parts))
 
-    def _calls(self, mail: OutgoingMail) -> Iterator[_Call]:
-        letters = _letters(mail)
-        if not _merges(mail):
-            for letter in letters:
-                yield _Call(_SEND, self.email(mail, letter), [letter])
-            return
-        size = max(1, _DESTINATIONS // (1 + len(mail.cc) + len(mail.bcc)))
-        for start in range(0, len(letters), size):
-            part = letters[start : start + size]
-            yield _Call(_SEND_BULK, self.bulk_email(mail, part), part)
+    def _deliver_email(self, mail: OutgoingMail, versions: Sequence[_Version]) -> Flow[RecipientStatuses]:
+        [version] = versions
+        response = yield self._request(_SEND, self.email(mail, version))
+        message_id = object_of(self.read_json(response)).get("MessageId")
+        if not isinstance(message_id, str):
+            raise self.unreadable(response, "without a MessageId")
+        return all_recipients(mail.recipients, "queued", message_id)
 
-    def email(self, mail: OutgoingMail, letter: _Letter) -> dict[str, Any]:
+    def _deliver_bulk(self, mail: OutgoingMail, versions: Sequence[_Version]) -> Flow[RecipientStatuses]:
+        response = yield self._request(_SEND_BULK, self.bulk_email(mail, versions))
+        results = list_of(object_of(self.read_json(response)).get("BulkEmailEntryResults"))
+        if len(results) != len(versions):
+            raise self.unreadable(response, f"without a result for each of {len(versions)} entries")
+        statuses: RecipientStatuses = {}
+        for version, result in zip(versions, map(object_of, results), strict=True):
+            merge_statuses(statuses, self._entry(result, (*version.to, *mail.cc, *mail.bcc), response))
+        return conclude(statuses)
+
+    def email(self, mail: OutgoingMail, version: _Version) -> dict[str, Any]:
         """The body of SendEmail."""
-        simple = _is_simple(mail, letter.headers)
+        simple = _is_simple(mail, version.headers)
         # With Raw, the addresses of the MIME message are shown, and these would replace them.
         written = _formatted if simple else _bare
         return deep_merge(
             without_empty(
                 {
                     "FromEmailAddress": mail.from_email[0].ascii_address if simple else None,
-                    "Destination": _destination(written(letter.to), written(mail.cc), mail.bcc),
+                    "Destination": _destination(written(version.to), written(mail.cc), mail.bcc),
                     "ReplyToAddresses": _formatted(mail.reply_to) if simple else None,
                     "FeedbackForwardingEmailAddress": mail.envelope_sender and mail.envelope_sender.addr_spec,
-                    "Content": {"Simple": _simple(mail, letter.headers)}
+                    "Content": {"Simple": _simple(mail, version.headers)}
                     if simple
-                    else {"Raw": {"Data": Base64(mime(mail, _raw_headers(mail, letter)))}},
+                    else {"Raw": {"Data": Base64(mime(mail, _raw_headers(mail, version)))}},
                     "EmailTags": self._tags(mail),
                     "ConfigurationSetName": self.options.configuration_set_name,
                     "ConfigurationOverrides": _overrides(mail),
@@ -171,7 +158,7 @@ class AmazonSES(AWSAnswers, ESP[AmazonSESOptions]):
             mail.esp_extra,
         )
 
-    def bulk_email(self, mail: OutgoingMail, letters: Sequence[_Letter]) -> dict[str, Any]:
+    def bulk_email(self, mail: OutgoingMail, versions: Sequence[_Version]) -> dict[str, Any]:
         """The body of SendBulkEmail."""
         common = without_empty(
             {
@@ -189,14 +176,14 @@ class AmazonSES(AWSAnswers, ESP[AmazonSESOptions]):
             "BulkEmailEntries": [
                 without_empty(
                     {
-                        "Destination": _destination(_formatted(letter.to), _formatted(mail.cc), mail.bcc),
+                        "Destination": _destination(_formatted(version.to), _formatted(mail.cc), mail.bcc),
                         "ReplacementEmailContent": {
-                            "ReplacementTemplate": {"ReplacementTemplateData": letter.merge_data}
+                            "ReplacementTemplate": {"ReplacementTemplateData": version.merge_data}
                         },
-                        "ReplacementHeaders": _header_list(letter.headers),
+                        "ReplacementHeaders": _header_list(version.headers),
                     }
                 )
-                for letter in letters
+                for version in versions
             ],
         }
 
@@ -204,39 +191,30 @@ class AmazonSES(AWSAnswers, ESP[AmazonSESOptions]):
         name = self.options.message_tag_name
         return [{"Name": name, "Value": mail.tags[0]}] if name and mail.tags else []
 
-    def _request(self, call: _Call) -> Request:
-        endpoint_id = call.payload.get("EndpointId")
+    def _request(self, path: str, payload: dict[str, Any]) -> Request:
+        endpoint_id = payload.get("EndpointId")
         endpoint = self.aws.multi_region_endpoint(endpoint_id) if endpoint_id else self.aws.endpoint("sesv2")
-        request = Request.post(f"{endpoint.url}{call.path}", headers={}, json=call.payload)
+        request = Request.post(f"{endpoint.url}{path}", headers={}, json=payload)
         return self.aws.sign(request, "ses", endpoint.region)
 
-    def _message_ids(self, response: Response, call: _Call) -> list[str | None]:
-        """The message id of each letter of a call; None for one that failed. Raises the error if all did, alike."""
-        answer = self.read_json(response)
-        answer = answer if isinstance(answer, dict) else {}
-        results: Any = [{**answer, "Status": "SUCCESS"}] if call.path == _SEND else answer.get("BulkEmailEntryResults")
-        if not isinstance(results, list) or len(results) != len(call.letters):
-            raise self.unreadable(response, f"without a result for each of {len(call.letters)} entries")
-        ids: list[str | None] = []
-        for result in results:
-            result = result if isinstance(result, dict) else {}
-            status, message_id = result.get("Status"), result.get("MessageId")
-            if not isinstance(status, str) or (status == "SUCCESS" and not isinstance(message_id, str)):
-                raise self.unreadable(response, "without a MessageId")
-            ids.append(message_id if status == "SUCCESS" else None)
-        if not any(ids) and len({result["Status"] for result in results}) == 1:
-            raise self._entry_error(results[0], response)
-        return ids
-
-    def _entry_error(self, result: dict[str, Any], response: Response) -> AnymailAPIError:
-        status = result["Status"]
+    def _entry(
+        self, result: dict[str, Any], addresses: Sequence[EmailAddress], response: Response
+    ) -> RecipientStatuses:
+        """The statuses of those whom an entry of a bulk call is for."""
+        status, message_id = result.get("Status"), result.get("MessageId")
+        if not isinstance(status, str) or (status == "SUCCESS" and not isinstance(message_id, str)):
+            return not_taken(addresses, self.unreadable(response, "without a MessageId"))
+        if status == "SUCCESS":
+            return all_recipients(addresses, "queued", message_id)
         category = _ENTRY_CATEGORIES.get(status, "invalid")
-        return AnymailAPIError(
-            f"Amazon SES refused every entry of the bulk call: {status}: {result.get('Error') or '(no explanation)'}.",
+        error = AnymailAPIError(
+            f"Amazon SES refused this entry of a bulk call: {status}: {result.get('Error') or '(no explanation)'}.",
             category=category,
+            sent=False,
             retryable=category in ("rate_limit", "server"),
             response=response,
         )
+        return not_taken(addresses, error)
 
 
 def _merges(mail: OutgoingMail) -> bool:
@@ -244,15 +222,12 @@ def _merges(mail: OutgoingMail) -> bool:
     return bool(mail.template_id or mail.merge_global_data or any(mail.merge_data.values()))
 
 
-def _letters(mail: OutgoingMail) -> list[_Letter]:
-    """One for each ``to`` of a batch or of a stored template, else one for all.
-
-    Made before the first call, so that a value that cannot be sent is found before anything is.
-    """
-    if not mail.to or not (mail.batch or mail.template_id):
-        return [_Letter(mail.to, "{}", _headers(mail.headers, mail.metadata, mail.tags))]
+def _versions(mail: OutgoingMail) -> list[_Version]:
+    """One for each ``to`` of a batch, else one for all."""
+    if not mail.to or not mail.batch:
+        return [_Version(mail.to, "{}", _headers(mail.headers, mail.metadata, mail.tags))]
     return [
-        _Letter(
+        _Version(
             (personal.to,),
             json_text(mail.merge_data.get(personal.to.addr_spec, {}), f"merge_data[{personal.to.key!r}]"),
             _headers(personal.headers, personal.metadata, mail.tags),
@@ -270,27 +245,28 @@ def _headers(headers: MailHeaders[str], metadata: dict[str, Any], tags: Sequence
     ]
 
 
-def _raw_headers(mail: OutgoingMail, letter: _Letter) -> list[tuple[str, str]]:
+def _raw_headers(mail: OutgoingMail, version: _Version) -> list[tuple[str, str]]:
     """All headers of a message in Raw: without Bcc, Date and Message-ID, the last two of which SES sets.
 
     https://docs.aws.amazon.com/ses/latest/dg/send-email-raw.html
     """
     own = {
         "From": ascii_list(mail.from_email),
-        "To": mail.to_header or ascii_list(letter.to),
+        "To": mail.to_header or ascii_list(version.to),
         "Cc": ascii_list(mail.cc),
         "Reply-To": ascii_list(mail.reply_to),
         "Subject": mail.subject or "",
     }
-    names = {name.lower() for name, _ in letter.headers}
-    return [item for item in own.items() if item[1] and item[0].lower() not in names] + letter.headers
+    names = {name.lower() for name, _ in version.headers}
+    return [item for item in own.items() if item[1] and item[0].lower() not in names] + version.headers
 
 
 def _is_simple(mail: OutgoingMail, headers: Sequence[tuple[str, str]]) -> bool:
     """Whether Content.Simple, which spares building MIME, can say all that MIME would.
 
-    Within the limits of API_MessageHeader.html and API_Attachment.html. Several headers of one name, and names of
-    files that are not ASCII, are not documented for it.
+    Within the limits of https://docs.aws.amazon.com/ses/latest/APIReference-V2/API_MessageHeader.html and
+    https://docs.aws.amazon.com/ses/latest/APIReference-V2/API_Attachment.html. Several headers of one name, and names
+    of files that are not ASCII, are not documented for it.
     """
     names = {name.lower() for name, _ in headers}
     return bool(
@@ -348,7 +324,7 @@ def _attachment(attachment: Attachment) -> dict[str, Any]:
     wire = {
         "RawContent": attachment.base64,
         "ContentDisposition": "INLINE" if attachment.inline else "ATTACHMENT",
-        "FileName": attachment.name or "attachment",
+        "FileName": attachment.name_or_default,
         "ContentTransferEncoding": "BASE64",
         "ContentType": attachment.content_type,
     }

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 from urllib.parse import urlsplit
 
 from anymail.conf import Options, credential, mapping, option
@@ -384,6 +384,10 @@ def _signed_for_all_regions(
     return {name: value for name, value in call.headers.items() if name.lower() != "host"}
 
 
+# How AWS's services call it when the credentials may not do what they were to do.
+_DENIED = ("AccessDenied", "AuthorizationError")
+
+
 # https://docs.aws.amazon.com/ses/latest/APIReference-V2/CommonErrors.html, where the HTTP status does not tell.
 _CATEGORIES: dict[str, Category] = {
     "UnrecognizedClientException": "auth",
@@ -408,11 +412,19 @@ _CATEGORIES: dict[str, Category] = {
 
 
 class AWSAnswers(ResponseReader):
-    """Reads the answers of SES, SNS, S3 and KMS."""
+    """Reads the responses of SES; of another service, where ``name`` and ``permission`` say so."""
 
     name = "Amazon SES"
+    #: What AWS allows or denies the credentials, where its own words do not say it.
+    permission: ClassVar[str | None] = None
     # A 503 may have been accepted all the same.
     safe_to_repeat = frozenset({429})
+
+    def api_error(self, response: Response) -> AnymailAPIError:
+        error = super().api_error(response)
+        if self.permission and any(word in str(error.args[0]) for word in _DENIED):
+            error.args = (f"{error.args[0]} The credentials need the permission {self.permission}.",)
+        return error
 
     def explain(self, response: Response) -> tuple[str, Category | None]:
         try:
@@ -426,3 +438,29 @@ class AWSAnswers(ResponseReader):
         if "quota exceeded" in text.lower():
             return f"{name}: {text}", "quota"
         return (f"{name}: {text}" if name else text), _CATEGORIES.get(name)
+
+
+class SNSResponses(AWSAnswers):
+    name = "Amazon SNS"
+    permission = "sns:ConfirmSubscription"
+
+
+class S3Responses(AWSAnswers):
+    name = "Amazon S3"
+    permission = "s3:GetObject"
+
+
+class KMSResponses(AWSAnswers):
+    name = "AWS KMS"
+    permission = "kms:Decrypt"
+
+
+def error_about(what: str, error: AnymailAPIError) -> AnymailAPIError:
+    """The same error, begun with what it is about: a sentence."""
+    return AnymailAPIError(
+        f"{what} {error.args[0]}",
+        category=error.category,
+        retryable=error.retryable,
+        retry_after=error.retry_after,
+        response=error.response,
+    )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from django.http import HttpRequest
 
 from anymail.conf import boolean, max_age, option, optional
-from anymail.esps.amazon_ses.signing import AWS, AWSAnswers, AWSOptions
+from anymail.esps.amazon_ses.signing import AWS, AWSAnswers, AWSOptions, SNSResponses, error_about
 from anymail.esps.kit.topics import (
     Certificates,
     TopicOptions,
@@ -96,7 +96,9 @@ class SNSWebhook(AWSAnswers, TopicWebhook[OptionsT]):
         envelope = _envelope(request)
         topic = _TOPIC_ARN.fullmatch(envelope["TopicArn"])
         if topic is None or (self.options.topic_arns and topic[0] not in self.options.topic_arns):
-            raise AnymailWebhookValidationFailure("its TopicArn is none of those in AMAZON_SES_TOPIC_ARNS.")
+            raise AnymailWebhookValidationFailure(
+                f"its TopicArn, {envelope['TopicArn'][:300]!r}, is none of those in AMAZON_SES_TOPIC_ARNS."
+            )
         host = f"sns.{topic['region']}.{_DOMAINS[topic['partition']]}"
         url = envelope["SigningCertURL"]
         if not (url.startswith(f"https://{host}/") and _CERTIFICATE_PATH.fullmatch(url, len(f"https://{host}"))):
@@ -134,8 +136,10 @@ class SNSWebhook(AWSAnswers, TopicWebhook[OptionsT]):
         raise NotImplementedError
 
     def _confirm(self, envelope: dict[str, Any]) -> Flow[None]:
-        """https://docs.aws.amazon.com/sns/latest/api/API_ConfirmSubscription.html: signed, so that nobody else can
-        unsubscribe. The SubscribeURL is never called."""
+        """Confirm a subscription by a signed call, so that nobody else can unsubscribe. Its SubscribeURL is not used.
+
+        https://docs.aws.amazon.com/sns/latest/api/API_ConfirmSubscription.html
+        """
         endpoint = self.aws.endpoint("sns", region_of(envelope["TopicArn"]))
         form = [
             ("Action", "ConfirmSubscription"),
@@ -146,7 +150,8 @@ class SNSWebhook(AWSAnswers, TopicWebhook[OptionsT]):
         ]
         response = yield self.aws.sign(Request.post(f"{endpoint.url}/", headers={}, form=form), "sns", endpoint.region)
         if not response.ok:
-            raise self.api_error(response)
+            what = f"The subscription to {envelope['TopicArn']} cannot be confirmed."
+            raise error_about(what, SNSResponses().api_error(response))
 
     def _certificate(self, url: str, names: set[str]) -> Certificate:
         """The certificate at a URL. Raises AnymailWebhookValidationFailure for one not valid now, or not SNS's."""
@@ -176,7 +181,8 @@ def _envelope(request: HttpRequest) -> dict[str, Any]:
         raise AnymailWebhookValidationFailure("it is not signed: turn off the subscription's raw message delivery.")
     envelope = envelope_of(request)
     for repeating, name in _HEADERS.items():
-        if header(request, repeating) != envelope[name]:
+        # What a proxy left out is in the envelope, which is signed.
+        if header(request, repeating, envelope[name]) != envelope[name]:
             raise AnymailWebhookValidationFailure(f"its header {repeating} does not agree with its {name}.")
     return envelope
 

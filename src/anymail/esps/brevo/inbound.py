@@ -15,7 +15,7 @@ from anymail.esps.brevo.sending import API_URL
 from anymail.esps.brevo.tracking import BrevoWebhook, BrevoWebhookOptions
 from anymail.esps.kit.values import number_of, object_of
 from anymail.esps.kit.webhook import Events, json_body
-from anymail.exceptions import AnymailAPIError, AnymailConfigurationError, AnymailWebhookValidationFailure
+from anymail.exceptions import AnymailAPIError, AnymailWebhookValidationFailure
 from anymail.inbound import AnymailInboundMessage
 from anymail.mail.addresses import EmailAddress, format_addresses
 from anymail.signals import AnymailInboundEvent
@@ -55,9 +55,7 @@ class BrevoInbound(BrevoWebhook[BrevoInboundOptions]):
             items: list[Any] = body["items"]
             return items
         if any(isinstance(one, dict) and "event" in one for one in (body if isinstance(body, list) else [body])):
-            raise AnymailConfigurationError(
-                "Brevo's tracking webhook calls Anymail's Brevo inbound URL: set its url to brevo/tracking/."
-            )
+            raise self.wrong_url("Brevo's tracking webhook", "set its url to", "tracking")
         raise AnymailWebhookValidationFailure("The body has no items.")
 
     def read(self, item: dict[str, Any]) -> Flow[Events]:

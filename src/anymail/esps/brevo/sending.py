@@ -1,6 +1,7 @@
 """Sending through Brevo.
 
-https://developers.brevo.com/reference/sendtransacemail and /docs/batch-send-transactional-emails
+https://developers.brevo.com/reference/sendtransacemail and
+https://developers.brevo.com/docs/batch-send-transactional-emails
 """
 
 from __future__ import annotations
@@ -13,15 +14,15 @@ from email.header import Header
 from typing import Any, ClassVar
 
 from anymail.conf import Secret, SendOptions, base_url, boolean, option, secret
-from anymail.esps.kit.batches import not_taken
-from anymail.esps.kit.sending import ESP, Coalescing, ResponseReader, without_empty
-from anymail.esps.kit.values import number_of
+from anymail.esps.kit.batches import BatchLimit, Part, idempotency_keys, send_parts, split
+from anymail.esps.kit.sending import ESP, Coalescing, ResponseReader, email_and_name, without_empty
+from anymail.esps.kit.values import number_of, object_of
 from anymail.exceptions import AnymailAPIError, Category
 from anymail.mail.addresses import EmailAddress
 from anymail.mail.attachments import Attachment
 from anymail.mail.message import MailHeaders, OutgoingMail, Personal, deep_merge, merge_headers
 from anymail.mail.status import AnymailRecipientStatus, RecipientStatuses, all_recipients
-from anymail.mail.supports import MANY, Supports, Unsupported
+from anymail.mail.supports import ALL_CONTENT, MANY, Supports, Unsupported
 from anymail.wire import Base64, Flow, Request, Response, json_text
 
 API_URL = "https://api.brevo.com/v3/"
@@ -32,7 +33,8 @@ class BrevoOptions(SendOptions):
     api_key: Secret = secret("API key (`xkeysib-…`), not an SMTP key.", bare=True)
     api_url: str = option("Base URL of the API.", default=API_URL, convert=base_url)
     workaround_display_name_bugs: bool = option(
-        "Encode the display names that Brevo would drop: those with both non-ASCII and special characters.",
+        "Encode the display names that Brevo would drop: those with both non-ASCII and special characters. Where that "
+        "makes a name too long for Brevo, the special characters are left out instead.",
         default=True,
         convert=boolean,
     )
@@ -41,12 +43,13 @@ class BrevoOptions(SendOptions):
     )
 
 
-# The error codes of the API reference, where the HTTP status does not tell.
+# The error codes of https://developers.brevo.com/reference/sendtransacemail where the HTTP status does not tell.
 _CATEGORIES: dict[str, Category] = {
     "unauthorized": "auth",
     "permission_denied": "auth",
     "account_under_validation": "auth",
     "not_enough_credits": "quota",
+    "Insufficient credits": "quota",
 }
 
 _METADATA = "X-Mailin-custom"
@@ -58,12 +61,13 @@ _CALL_HEADERS = _IDEMPOTENCY_KEYS | {"sender.ip", "x-mailin-tag", "x-sib-sandbox
 _VERSION = ("to", "bcc", "cc", "htmlContent", "textContent", "subject", "replyTo", "headers", "params")
 # What the versions of a call can fall back on.
 _CONTENT = ("htmlContent", "textContent", "subject")
-_MAX_VERSIONS, _MAX_RECIPIENTS = 1000, 2000
+# Of a display name, as Brevo gets it.
+_MAX_NAME = 70
 _SPECIALS = re.compile(r'[][\\()<>@,:;".]')
 
 
-class BrevoAnswers(ResponseReader):
-    """Reads the answers of Brevo's API: to a message, and to an attachment that is asked for."""
+class BrevoResponseReader(ResponseReader):
+    """Reads the responses of Brevo's API: to a message, and to an attachment that is asked for."""
 
     name = "Brevo"
     slug = "brevo"
@@ -74,22 +78,29 @@ class BrevoAnswers(ResponseReader):
         code, text = _code_and_text(response)
         return (f"{code}: {text}" if code else text), _CATEGORIES.get(code)
 
+    def retry_after(self, response: Response) -> float | None:
+        """The seconds until the rate limit is reset, since Brevo documents no Retry-After.
+
+        https://developers.brevo.com/docs/limit-headers
+        """
+        given = super().retry_after(response)
+        if given is not None or response.status_code != 429:
+            return given
+        seconds = number_of(response.headers.get("x-sib-ratelimit-reset"))
+        return None if seconds is None else max(0.0, seconds)
+
     def taken_before(self, response: Response) -> bool:
         return _taken_before(response)
 
     def api_error(self, response: Response) -> AnymailAPIError:
         error = super().api_error(response)
-        if error.category == "rate_limit" and error.retry_after is None:
-            # https://developers.brevo.com/docs/limit-headers: there is no Retry-After.
-            seconds = number_of(response.headers.get("x-sib-ratelimit-reset"))
-            error.retry_after = None if seconds is None else max(0.0, seconds)
         if _code_and_text(response)[0] == "duplicate_parameter":
             # It may be the idempotencyKey of an attempt that Brevo has taken.
             error.sent = None
         return error
 
 
-class Brevo(BrevoAnswers, ESP[BrevoOptions]):
+class Brevo(BrevoResponseReader, ESP[BrevoOptions]):
     Options = BrevoOptions
     supports = Supports(
         reply_to=1,
@@ -104,9 +115,12 @@ class Brevo(BrevoAnswers, ESP[BrevoOptions]):
         merge_global_data=True,
         merge_metadata=True,
         merge_headers=True,
+        # Brevo ignores bodies beside a template.
+        beside_template=ALL_CONTENT - {"text", "html", "amp"},
     )
-    # 2000 recipients in a call, of which batch_key() lets each message have two.
-    coalescing = Coalescing(messages=_MAX_VERSIONS, bytes=15_000_000)
+    batch_limit = BatchLimit(messages=1000, recipients=2000)
+    # batch_key() lets each message have two recipients, so that there are no more than 2000.
+    coalescing = Coalescing(messages=1000, bytes=15_000_000)
 
     def check(self, mail: OutgoingMail) -> Iterator[Unsupported]:
         if not self.options.prevent_header_encoding_bugs:
@@ -127,28 +141,21 @@ class Brevo(BrevoAnswers, ESP[BrevoOptions]):
 
     def deliver(self, mail: OutgoingMail) -> Flow[RecipientStatuses]:
         if mail.batch and mail.to and "messageVersions" not in mail.esp_extra:
-            return (yield from self._deliver_batch(mail))
+            parts = split(mail, self.batch_limit)
+            keys = idempotency_keys(self._given_key(mail) or str(uuid.uuid4()))
+            return (
+                yield from send_parts(Part(part.recipients, self._deliver_part(part, next(keys))) for part in parts)
+            )
         response = yield self._request(self.message(mail))
         ids = self._message_ids(response)
         return all_recipients(mail.recipients, "queued", ids[0] if len(ids) == 1 else None)
 
-    def _deliver_batch(self, mail: OutgoingMail) -> Flow[RecipientStatuses]:
-        """A batch too large for one call takes several. If a later one fails, the statuses say for whom."""
-        versions = [(personal.to, self.version(mail, personal)) for personal in mail.personal()]
-        size = max(1, min(_MAX_VERSIONS, _MAX_RECIPIENTS // (1 + len(mail.cc) + len(mail.bcc))))
+    def _deliver_part(self, mail: OutgoingMail, key: str) -> Flow[RecipientStatuses]:
+        versions = [self.version(mail, personal) for personal in mail.personal()]
+        response = yield self._request(self.message(mail, versions), key)
         statuses = all_recipients(mail.cc + mail.bcc, "queued")
-        for start in range(0, len(versions), size):
-            part = versions[start : start + size]
-            try:
-                response = yield self._request(self.message(mail, [version for _, version in part]), start // size)
-                ids = self._version_ids(response, len(part))
-            except AnymailAPIError as error:
-                if start == 0:
-                    raise
-                rest = all_recipients([to for to, _ in versions[start:]], "failed")
-                return {**statuses, **rest, **not_taken([to for to, _ in part], error)}
-            for (to, _), message_id in zip(part, ids, strict=True):
-                statuses[to.key] = AnymailRecipientStatus(message_id, "queued")
+        for to, message_id in zip(mail.to, self._version_ids(response, len(versions)), strict=True):
+            statuses[to.key] = AnymailRecipientStatus(message_id, "queued")
         return statuses
 
     def batch_key(self, mail: OutgoingMail) -> Hashable | None:
@@ -207,13 +214,16 @@ class Brevo(BrevoAnswers, ESP[BrevoOptions]):
             }
         )
 
-    def _request(self, payload: dict[str, Any], part: int = 0) -> Request:
-        """One call, with an idempotencyKey; ``part`` counts the calls that share the one in ``payload``."""
+    def _given_key(self, mail: OutgoingMail) -> str | None:
+        """The idempotencyKey that the message has among its headers."""
+        _, key = _idempotency_key({**dict(mail.headers.items()), **object_of(mail.esp_extra.get("headers"))})
+        return key
+
+    def _request(self, payload: dict[str, Any], key: str | None = None) -> Request:
+        """One call with an idempotencyKey: ``key``, or the one in ``payload``, or a new one."""
         headers = dict(payload.get("headers", {}))
-        name = next((name for name in headers if name.lower() in _IDEMPOTENCY_KEYS), "idempotencyKey")
-        key = str(headers.get(name) or uuid.uuid4())
-        if part and name in headers:
-            key = str(uuid.uuid5(uuid.NAMESPACE_OID, f"{key}/{part}"))
+        name, given = _idempotency_key(headers)
+        key = key or given or str(uuid.uuid4())
         return Request.post(
             f"{self.options.api_url}smtp/email",
             headers=self._request_headers,
@@ -228,20 +238,19 @@ class Brevo(BrevoAnswers, ESP[BrevoOptions]):
         return [self._address(address) for address in addresses]
 
     def _address(self, address: EmailAddress) -> dict[str, str]:
-        name = address.display_name
-        if self.options.workaround_display_name_bugs and not name.isascii() and _SPECIALS.search(name):
-            name = Header(name, "utf-8").encode(linesep="\n").replace("\n", "")
-        return {"email": address.addr_spec, **({"name": name} if name else {})}
+        if self.options.workaround_display_name_bugs:
+            address = EmailAddress(_display_name(address.display_name), address.addr_spec)
+        return email_and_name(address)
 
-    # Reading answers.
+    # Reading responses.
 
     def _message_ids(self, response: Response) -> list[str]:
         """The ids of the messages that Brevo has taken; none if it took them without telling."""
         if _taken_before(response) or (response.ok and not response.content.strip()):
             return []
-        answer = self.read_json(response)
-        if isinstance(answer, dict):
-            ids = answer.get("messageIds", [answer.get("messageId")])
+        content = self.read_json(response)
+        if isinstance(content, dict):
+            ids = content.get("messageIds", [content.get("messageId")])
             if isinstance(ids, list) and ids and all(isinstance(one, str) for one in ids):
                 return ids
         raise self.unreadable(response, "without a messageId")
@@ -255,20 +264,38 @@ class Brevo(BrevoAnswers, ESP[BrevoOptions]):
 
 
 def _code_and_text(response: Response) -> tuple[str, str]:
-    """The code and the message of an error answer; the code is "" where there is none."""
+    """The code and the message of an error response; the code is "" where there is none."""
     try:
-        answer = response.json()
-        return str(answer.get("code") or ""), str(answer["message"])
+        content = response.json()
+        return str(content.get("code") or ""), str(content["message"])
     except (ValueError, RecursionError, KeyError, AttributeError, TypeError):
         return "", response.text
 
 
 def _taken_before(response: Response) -> bool:
-    """Whether Brevo refuses a call because it has taken it already: its idempotencyKey was used."""
+    """Whether Brevo refuses a call because it has taken it already: its idempotencyKey was used.
+
+    "A request with this idempotencyKey was accepted before" comes with the code duplicate_parameter, as other
+    duplicates do.
+    """
     if response.ok:
         return False
     code, text = _code_and_text(response)
     return code == "duplicate_request" or (code == "duplicate_parameter" and "idempot" in text.lower())
+
+
+def _idempotency_key(headers: Mapping[str, Any]) -> tuple[str, str | None]:
+    """The name under which the headers hold an idempotencyKey, or may, and the key that they hold."""
+    name = next((name for name in headers if name.lower() in _IDEMPOTENCY_KEYS), "idempotencyKey")
+    return name, str(headers.get(name) or "") or None
+
+
+def _display_name(name: str) -> str:
+    """A name as it has to be for Brevo to keep it: encoded, or without special characters where that is too long."""
+    if name.isascii() or not _SPECIALS.search(name):
+        return name
+    encoded = Header(name, "utf-8").encode(linesep="\n").replace("\n", "")
+    return encoded if len(encoded) <= _MAX_NAME else " ".join(_SPECIALS.sub(" ", name).split())
 
 
 def _headers(headers: MailHeaders[str], metadata: dict[str, Any]) -> dict[str, str]:
@@ -295,4 +322,4 @@ def _template_id(template_id: str | None) -> int | str | None:
 
 def _attachment(attachment: Attachment) -> dict[str, Any]:
     # Brevo labels every text as UTF-8.
-    return {"name": attachment.name, "content": Base64(attachment.utf8_content)}
+    return {"name": attachment.name_or_default, "content": Base64(attachment.utf8_content)}

@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 from django.http import HttpRequest
 
 from anymail.conf import Secret, WebhookOptions, option, secrets
-from anymail.esps.brevo.sending import BrevoAnswers
+from anymail.esps.brevo.sending import BrevoResponseReader
 from anymail.esps.kit.values import from_json, object_of, text_of, texts_of
 from anymail.esps.kit.webhook import Events, Webhook, any_secret, constant_time_equal, header, json_body, posix_time
-from anymail.exceptions import AnymailConfigurationError, AnymailWebhookValidationFailure
+from anymail.exceptions import AnymailWebhookValidationFailure
 from anymail.signals import AnymailTrackingEvent, EventType, RejectReason
 
 
@@ -41,7 +41,7 @@ class BrevoWebhookOptions(WebhookOptions):
 OptionsT = TypeVar("OptionsT", bound=BrevoWebhookOptions)
 
 
-class BrevoWebhook(BrevoAnswers, Webhook[OptionsT]):
+class BrevoWebhook(BrevoResponseReader, Webhook[OptionsT]):
     """What both webhooks share. https://developers.brevo.com/docs/secured-webhooks: Brevo signs nothing."""
 
     # https://developers.brevo.com/docs/retry-mechanism: any other error status ends it.
@@ -62,7 +62,7 @@ class BrevoWebhook(BrevoAnswers, Webhook[OptionsT]):
                 raise AnymailWebhookValidationFailure(f"its header {name} is missing or wrong.")
 
 
-EVENTS: dict[str, tuple[str, str | None]] = {
+EVENTS: dict[str, tuple[EventType, RejectReason | None]] = {
     "request": (EventType.QUEUED, None),
     "sent": (EventType.QUEUED, None),
     "delivered": (EventType.DELIVERED, None),
@@ -70,9 +70,10 @@ EVENTS: dict[str, tuple[str, str | None]] = {
     # A temporary refusal that Brevo gave up on.
     "soft_bounce": (EventType.BOUNCED, RejectReason.BOUNCED),
     "blocked": (EventType.REJECTED, RejectReason.BLOCKED),
-    "invalid_email": (EventType.BOUNCED, RejectReason.INVALID),
-    "spam": (EventType.COMPLAINED, RejectReason.SPAM),
-    "complaint": (EventType.COMPLAINED, RejectReason.SPAM),
+    # An address that Brevo did not try.
+    "invalid_email": (EventType.REJECTED, RejectReason.INVALID),
+    "spam": (EventType.COMPLAINED, None),
+    "complaint": (EventType.COMPLAINED, None),
     "deferred": (EventType.DEFERRED, None),
     "unique_opened": (EventType.OPENED, None),
     "opened": (EventType.OPENED, None),
@@ -86,6 +87,9 @@ EVENTS: dict[str, tuple[str, str | None]] = {
     "list_addition": (EventType.SUBSCRIBED, None),
 }
 
+_OPENED_OR_CLICKED = frozenset({EventType.OPENED, EventType.CLICKED})
+# Opens that a privacy proxy made, as Apple's does for all its users.
+_BY_PROXY = frozenset({"unique_proxy_open", "proxy_open"})
 # The documentation's samples have seconds where Brevo sends milliseconds.
 _LEAST_MILLISECONDS = 10**11
 
@@ -97,9 +101,7 @@ class BrevoTracking(BrevoWebhook[BrevoWebhookOptions]):
         """One event, or the array of a webhook that is ``batched``."""
         body = json_body(request)
         if isinstance(body, dict) and "items" in body:
-            raise AnymailConfigurationError(
-                "Brevo's inbound webhook calls Anymail's Brevo tracking URL: set its url to brevo/inbound/."
-            )
+            raise self.wrong_url("Brevo's inbound webhook", "set its url to", "inbound")
         if not isinstance(body, (dict, list)):
             raise AnymailWebhookValidationFailure("The body is neither a JSON object nor an array.")
         return body if isinstance(body, list) else [body]
@@ -110,6 +112,7 @@ class BrevoTracking(BrevoWebhook[BrevoWebhookOptions]):
             raise AnymailWebhookValidationFailure("An item has no event.")
         event_type, reject_reason = EVENTS.get(event, (EventType.UNKNOWN, None))
         reason = text_of(item.get("reason"))
+        # "blocked : due to unsubscribed user"
         if event == "blocked" and reason and "unsubscribed user" in reason:
             reject_reason = RejectReason.UNSUBSCRIBED
         yield AnymailTrackingEvent(
@@ -121,8 +124,9 @@ class BrevoTracking(BrevoWebhook[BrevoWebhookOptions]):
             metadata=_metadata(item.get("X-Mailin-custom")),
             tags=_tags(item),
             mta_response=reason,
-            user_agent=text_of(item.get("user_agent")),
+            user_agent=text_of(item.get("user_agent")) if event_type in _OPENED_OR_CLICKED else None,
             click_url=text_of(item.get("link")) if event_type == EventType.CLICKED else None,
+            by_machine=True if event in _BY_PROXY else None,
             esp_event=item,
         )
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import count
 from typing import NamedTuple
+from uuid import NAMESPACE_OID, uuid5
 
 from anymail.exceptions import COMMON_CAUSES, AnymailAPIError
 from anymail.mail.addresses import EmailAddress
@@ -12,7 +14,17 @@ from anymail.mail.message import OutgoingMail
 from anymail.mail.status import RecipientStatuses, Status, all_recipients
 from anymail.wire import Flow
 
-__all__ = ["BatchLimit", "Part", "conclude", "merge_statuses", "not_taken", "send_parts", "split"]
+__all__ = [
+    "BatchLimit",
+    "Part",
+    "conclude",
+    "idempotency_keys",
+    "merge_statuses",
+    "not_taken",
+    "outcome_of",
+    "send_parts",
+    "split",
+]
 
 # How much a status says; of two that say as much, the first counts.
 _WEIGHT: dict[Status | None, int] = {"failed": 0, "invalid": 1, "rejected": 1, "unknown": 2, "queued": 3, "sent": 3}
@@ -88,6 +100,21 @@ def conclude(statuses: RecipientStatuses) -> RecipientStatuses:
     error = max(errors, key=lambda error: error.sent is not False)
     error.statuses = statuses
     raise error
+
+
+def outcome_of(statuses: RecipientStatuses) -> RecipientStatuses | AnymailAPIError:
+    """The same for ``deliver_many``, which returns the error."""
+    try:
+        return conclude(statuses)
+    except AnymailAPIError as error:
+        return error
+
+
+def idempotency_keys(key: str) -> Iterator[str]:
+    """The idempotency keys of a message's calls: the given one, then others that are the same each time."""
+    yield key
+    for number in count(1):
+        yield str(uuid5(NAMESPACE_OID, f"{key}/{number}"))
 
 
 def not_taken(addresses: Iterable[EmailAddress], error: AnymailAPIError) -> RecipientStatuses:

@@ -9,13 +9,13 @@ import json
 import time
 from base64 import b64decode
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 from django.http import HttpRequest
 
 from anymail.conf import Secret, WebhookOptions, max_age
 from anymail.esps.kit.sending import ResponseReader
-from anymail.exceptions import AnymailWebhookValidationFailure
+from anymail.exceptions import AnymailConfigurationError, AnymailWebhookValidationFailure
 from anymail.signals import AnymailInboundEvent, AnymailTrackingEvent
 from anymail.wire import Flow
 
@@ -129,6 +129,16 @@ class Webhook(ResponseReader, Generic[OptionsT]):
                 f"The signed timestamp is {age:.0f} seconds old, and WEBHOOK_MAX_AGE is {limit:.0f}: "
                 "an old call was sent again, or this machine's clock is wrong."
             )
+
+    def wrong_url(self, caller: str, remedy: str, right: Literal["inbound", "tracking"]) -> AnymailConfigurationError:
+        """The error for a call that belongs to the ESP's other webhook.
+
+        ``caller`` names in the ESP's words what calls, ``remedy`` says what to set there, up to the ``right`` URL.
+        """
+        wrong = "tracking" if right == "inbound" else "inbound"
+        return AnymailConfigurationError(
+            f"{caller} calls Anymail's {self.name} {wrong} URL: {remedy} {self.slug}/{right}/."
+        )
 
 
 def constant_time_equal(given: str | bytes, right: str | bytes) -> bool:

@@ -22,10 +22,7 @@ class SparkPostInbound(SparkPostWebhook[SparkPostWebhookOptions]):
         if not event_class:
             return
         if event_class != "relay_message":
-            raise AnymailConfigurationError(
-                f"SparkPost's event webhook calls Anymail's SparkPost inbound URL with a {event_class}: "
-                "set its target to the URL sparkpost/tracking/."
-            )
+            raise self.wrong_url("SparkPost's event webhook", "set its target to the URL", "tracking")
         # The API reference's own sample has none.
         protocol = relay.get("protocol") or "smtp"
         if protocol != "smtp":

@@ -198,7 +198,10 @@ class SparkPostSandbox(JSONSandbox):
             if not is_address(address["email"]):
                 description = f"invalid recipient address.email: {address['email']}"
                 errors.append({"message": _REQUIRED, "description": description, "code": "1400"})
-            # SparkPost takes a suppressed recipient, and delivers nothing.
+            elif is_suppressed(address["email"]) and len(body["recipients"]) == 1:
+                description = "recipient address was suppressed due to customer policy"
+                raise _refusal(400, "Message generation rejected", "1902", description)
+            # SparkPost takes a suppressed recipient among others, and delivers nothing.
             elif not is_suppressed(address["email"]):
                 deliveries.append(_delivery(body, entry, address, transmission_id))
         results: dict[str, Any] = {"rcpt_to_errors": errors} if errors else {}
@@ -252,12 +255,12 @@ class SparkPostSandbox(JSONSandbox):
             "subaccount_id": "0",
             "message_id": delivery.extra["message_id"],
             "transmission_id": delivery.message_id,
-            "campaign_id": delivery.tags[0] if delivery.tags else "",
+            "campaign_id": delivery.extra["campaign_id"],
             "friendly_from": bare(delivery.from_email),
             "rcpt_to": delivery.recipient.lower(),
             "raw_rcpt_to": delivery.recipient,
             "rcpt_meta": delivery.metadata,
-            "rcpt_tags": [],
+            "rcpt_tags": delivery.extra["rcpt_tags"],
             "subject": delivery.subject,
             "recv_method": "rest",
             **own,
@@ -290,9 +293,14 @@ def _delivery(
         headers={name: value for name, value in headers.items() if name.lower() != "cc"},
         attachments=files_of(files, "name", "type", "data"),
         metadata=metadata,
-        tags=[body["campaign_id"]] if body.get("campaign_id") else [],
+        tags=[*filter(None, [body.get("campaign_id")]), *entry.get("tags", ())],
         template=template,
-        extra={"message_id": f"{transmission_id}-{address['email']}", "options": body.get("options", {})},
+        extra={
+            "message_id": f"{transmission_id}-{address['email']}",
+            "options": body.get("options", {}),
+            "campaign_id": body.get("campaign_id", ""),
+            "rcpt_tags": entry.get("tags", []),
+        },
     )
 
 

@@ -1,6 +1,6 @@
 """Sending through SparkPost.
 
-https://developers.sparkpost.com/api/transmissions/ and /api/template-language/
+https://developers.sparkpost.com/api/transmissions/ and https://developers.sparkpost.com/api/template-language/
 """
 
 from __future__ import annotations
@@ -11,13 +11,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from anymail.conf import Secret, SendOptions, base_url, option, optional, secret
+from anymail.esps.kit.batches import BatchLimit, Part, send_parts, split
 from anymail.esps.kit.sending import ESP, without_empty
+from anymail.esps.kit.values import list_of
 from anymail.exceptions import Category
 from anymail.mail.addresses import EmailAddress, format_addresses
 from anymail.mail.attachments import Attachment
 from anymail.mail.message import MailHeaders, OutgoingMail, deep_merge, merge_headers
-from anymail.mail.status import AnymailRecipientStatus, RecipientStatuses, Status
-from anymail.mail.supports import Supports, Unsupported
+from anymail.mail.status import AnymailRecipientStatus, RecipientStatuses, Status, all_recipients
+from anymail.mail.supports import ALL_CONTENT, Supports, Unsupported, check_beside_template
 from anymail.wire import Flow, Request, Response
 
 
@@ -42,14 +44,16 @@ class SparkPostOptions(SendOptions):
     )
 
 
-# https://developers.sparkpost.com/api/#header-errors, where the HTTP status does not tell.
-_CATEGORIES: dict[str, Category] = {
-    "1100": "auth", "7000": "auth", "7001": "auth", "2101": "quota", "2102": "quota", "2103": "quota", "2105": "quota",
-}  # fmt: skip
+# https://developers.sparkpost.com/api/#header-errors, where the HTTP status does not tell. What a message's own sender
+# is refused for (7000, 7001) is not here: the next message may pass.
+_CATEGORIES: dict[str, Category] = {"2101": "quota", "2102": "quota", "2103": "quota", "2105": "quota"}
 _SENDING_LIMIT = 420
+# What the only recipient of a transmission, one that is suppressed, is refused with.
+_GENERATION_REJECTED = "1902"
 # How a 500 or 503 of SparkPost's own looks.
 _NOT_ACCEPTED = re.compile(r'"code":\s*"(?:1500|1501|1900)"|Unable to contact authorization service')
 
+# "invalid recipient address.email: not-an-address"
 _INVALID_RECIPIENT = re.compile(r"invalid recipient address\.email: (\S+)")
 _UNSUBSCRIBE_HEADERS = frozenset({"list-unsubscribe", "list-unsubscribe-post"})
 
@@ -63,7 +67,8 @@ class SparkPost(ESP[SparkPostOptions]):
         amp=True,
         envelope_sender="domain",
         metadata=True,
-        tags=1,
+        # The campaign, and ten tags of each recipient; SparkPost ignores more.
+        tags=11,
         track_opens=True,
         track_clicks=True,
         send_at=True,
@@ -71,21 +76,19 @@ class SparkPost(ESP[SparkPostOptions]):
         merge_data=True,
         merge_global_data=True,
         merge_metadata=True,
-        # Not with a template: see check().
         merge_headers=True,
+        # SparkPost refuses a subject or a body beside a template, and ignores what would add to its content.
+        beside_template=ALL_CONTENT
+        - {"subject", "text", "html", "amp", "attachments", "inline", "headers", "merge_headers"},
     )
+    # What SparkPost asks not to go beyond: https://docs.sparkpost.com/docs/. It refuses only what is over 300 MB.
+    batch_limit = BatchLimit(messages=10_000, recipients=10_000)
 
     def check(self, mail: OutgoingMail) -> Iterator[Unsupported]:
         if _stored(mail):
-            # SparkPost ignores what would add to a stored template's content.
-            if not all(attachment.inline for attachment in mail.attachments):
-                yield Unsupported("attachments with template_id", {"attachments": ()})
-            if any(attachment.inline for attachment in mail.attachments):
-                yield Unsupported("inline images with template_id", {"attachments": ()})
-            if mail.headers:
-                yield Unsupported("extra headers with template_id", {"headers": MailHeaders({})})
-            if any(mail.merge_headers.values()):
-                yield Unsupported("merge_headers with template_id", {"merge_headers": {}})
+            if not mail.template_id:
+                bodiless = dataclasses.replace(mail, text="", html="", amp=None)
+                yield from check_beside_template(bodiless, self.supports)
             if mail.cc:
                 yield Unsupported("cc with template_id", {"cc": (), "bcc": mail.cc + mail.bcc})
         elif not _transactional(mail):
@@ -96,9 +99,18 @@ class SparkPost(ESP[SparkPostOptions]):
                 yield Unsupported("List-Unsubscribe without options.transactional in esp_extra", without)
 
     def deliver(self, mail: OutgoingMail) -> Flow[RecipientStatuses]:
+        if "recipients" in mail.esp_extra:
+            return (yield from self._deliver_part(mail))
+        parts = split(mail, self.batch_limit)
+        return (yield from send_parts(Part(part.recipients, self._deliver_part(part)) for part in parts))
+
+    def _deliver_part(self, mail: OutgoingMail) -> Flow[RecipientStatuses]:
         payload = self.transmission(mail)
         url = f"{self.options.api_url}transmissions/"
         response = yield Request.post(url, headers=self._request_headers, json=payload)
+        entries = payload.get("recipients")
+        if isinstance(entries, list) and len(entries) == 1 and _GENERATION_REJECTED in _codes(response):
+            return all_recipients(mail.recipients, "rejected")
         return self._statuses(response, payload, mail)
 
     def _request_headers(self) -> dict[str, str]:
@@ -147,9 +159,9 @@ class SparkPost(ESP[SparkPostOptions]):
             **without_empty(
                 {
                     "template_id": mail.template_id,
-                    "html": mail.html,
-                    "text": mail.text,
-                    "amp_html": mail.amp,
+                    "html": None if stored else mail.html,
+                    "text": None if stored else mail.text,
+                    "amp_html": None if stored else mail.amp,
                     "subject": mail.subject,
                     "from": None if stored else format_addresses(mail.from_email),
                     "reply_to": None if stored else format_addresses(mail.reply_to),
@@ -167,7 +179,7 @@ class SparkPost(ESP[SparkPostOptions]):
         senders = () if mail.from_is_default else mail.from_email
         return without_empty({"from": format_addresses(senders), "reply_to": format_addresses(mail.reply_to)})
 
-    # Reading answers.
+    # Reading responses.
 
     def certainly_not_taken(self, response: Response) -> bool:
         """Also after 500 and 503, if SparkPost itself says so, with a code of its own or in the words of its gateway.
@@ -180,14 +192,12 @@ class SparkPost(ESP[SparkPostOptions]):
 
     def explain(self, response: Response) -> tuple[str, Category | None]:
         category: Category | None = "quota" if response.status_code == _SENDING_LIMIT else None
-        try:
-            errors = [dict(error) for error in response.json()["errors"]]
-        except (ValueError, KeyError, TypeError, RecursionError):
+        errors = _errors(response)
+        if not errors:
             return response.text, category
-        codes = [str(error.get("code")) for error in errors]
         return (
             "; ".join(" ".join(_words(error)) for error in errors),
-            next((_CATEGORIES[code] for code in codes if code in _CATEGORIES), category),
+            next((_CATEGORIES[code] for code in _codes(response) if code in _CATEGORIES), category),
         )
 
     def _statuses(self, response: Response, payload: dict[str, Any], mail: OutgoingMail) -> RecipientStatuses:
@@ -222,8 +232,10 @@ class SparkPost(ESP[SparkPostOptions]):
 
 def _recipients(mail: OutgoingMail) -> list[dict[str, Any]]:
     """The entries of ``recipients``. In a batch each copy to cc and bcc is one of the message of one ``to``."""
+    # The first tag is the campaign.
+    tags = {"tags": mail.tags[1:]} if mail.tags[1:] else {}
     if not (mail.batch and mail.to):
-        return [_address(one, header_to=mail.to) for one in mail.recipients]
+        return [{**_address(one, header_to=mail.to), **tags} for one in mail.recipients]
     personal = [
         (
             to,
@@ -234,6 +246,7 @@ def _recipients(mail: OutgoingMail) -> list[dict[str, Any]]:
                         **{_variable(name): v for name, v in mail.merge_headers.get(to.addr_spec, {}).items()},
                     },
                     "metadata": mail.merge_metadata.get(to.addr_spec),
+                    **tags,
                 }
             ),
         )
@@ -255,11 +268,11 @@ def _variable(header: str) -> str:
 
 
 def _attachment(attachment: Attachment) -> dict[str, Any]:
-    return {"name": attachment.name, "type": attachment.content_type, "data": attachment.base64}
+    return {"name": attachment.name_or_default, "type": attachment.content_type, "data": attachment.base64}
 
 
 def _inline_image(attachment: Attachment) -> dict[str, Any]:
-    name = attachment.content_id or attachment.name
+    name = attachment.content_id or attachment.name_or_default
     return {"name": name, "type": attachment.mimetype, "data": attachment.base64}
 
 
@@ -287,6 +300,20 @@ def _without_unsubscribe(headers: MailHeaders[str]) -> MailHeaders[str]:
     return MailHeaders([item for item in headers.items() if item[0].lower() not in _UNSUBSCRIBE_HEADERS])
 
 
+def _errors(response: Response) -> list[dict[str, Any]]:
+    """The errors that a response lists; none if it is a good one, or in another form."""
+    if response.ok:
+        return []
+    try:
+        return [dict(error) for error in response.json()["errors"]]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return []
+
+
+def _codes(response: Response) -> list[str]:
+    return [str(error.get("code")) for error in _errors(response)]
+
+
 def _words(error: dict[str, Any]) -> Iterator[str]:
     for name, form in (("code", "{}"), ("message", "{}"), ("description", "({})")):
         if error.get(name):
@@ -295,7 +322,7 @@ def _words(error: dict[str, Any]) -> Iterator[str]:
 
 def _named_invalid(errors: Any) -> list[str]:
     """The addresses that SparkPost calls invalid, in lower case."""
-    descriptions = [str(error.get("description")) for error in errors or () if isinstance(error, dict)]
+    descriptions = [str(error.get("description")) for error in list_of(errors) if isinstance(error, dict)]
     return [match[1].lower() for text in descriptions if (match := _INVALID_RECIPIENT.fullmatch(text))]
 
 

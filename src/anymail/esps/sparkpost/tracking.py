@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from django.http import HttpRequest
 
 from anymail.conf import Secret, WebhookOptions, boolean, option, secrets
-from anymail.esps.kit.values import object_of, text_of, text_or_digits_of
+from anymail.esps.kit.values import object_of, smtp_code_of, text_of, text_or_digits_of, texts_of
 from anymail.esps.kit.webhook import (
     Events,
     Webhook,
@@ -23,7 +23,7 @@ from anymail.esps.kit.webhook import (
     posix_time,
     utc_time,
 )
-from anymail.exceptions import AnymailConfigurationError, AnymailWebhookValidationFailure
+from anymail.exceptions import AnymailWebhookValidationFailure
 from anymail.signals import AnymailTrackingEvent, EventType, RejectReason
 
 
@@ -44,15 +44,10 @@ class SparkPostTrackingOptions(SparkPostWebhookOptions):
     track_initial_open_as_opened: bool = option(
         "Report SparkPost's `initial_open` and `amp_initial_open` as opened too.", default=False, convert=boolean
     )
-    suppressed_as_rejected: bool = option(
-        "Report the bounce that SparkPost makes for a suppressed recipient as rejected.",
-        default=False,
-        convert=boolean,
-    )
 
 
 # https://developers.sparkpost.com/api/events/; what is not here is unknown.
-EVENT_TYPES: dict[str, str] = {
+EVENT_TYPES: dict[str, EventType] = {
     "injection": EventType.QUEUED,
     "delivery": EventType.DELIVERED,
     "bounce": EventType.BOUNCED,
@@ -73,7 +68,7 @@ INITIAL_OPENS = frozenset({"initial_open", "amp_initial_open"})
 
 # https://docs.sparkpost.com/docs/deliverability/bounce-classification-codes: what a class says of the event,
 # where it says more than the event's type, and the reason.
-BOUNCE_CLASSES: dict[str, tuple[str | None, str]] = {
+BOUNCE_CLASSES: dict[str, tuple[EventType | None, RejectReason | None]] = {
     "1": (None, RejectReason.OTHER),  # Undetermined
     "10": (None, RejectReason.INVALID),  # Invalid Recipient
     "20": (None, RejectReason.BOUNCED),  # Soft Bounce
@@ -89,13 +84,25 @@ BOUNCE_CLASSES: dict[str, tuple[str | None, str]] = {
     "52": (None, RejectReason.SPAM),  # Spam Content
     "53": (None, RejectReason.OTHER),  # Prohibited Attachment
     "54": (None, RejectReason.BLOCKED),  # Relaying Denied
-    "60": (EventType.AUTORESPONDED, RejectReason.OTHER),  # Auto-Reply
+    "60": (EventType.AUTORESPONDED, None),  # Auto-Reply
     "70": (None, RejectReason.BOUNCED),  # Transient Failure
-    "80": (EventType.SUBSCRIBED, RejectReason.OTHER),  # Subscribe
-    "90": (EventType.UNSUBSCRIBED, RejectReason.UNSUBSCRIBED),  # Unsubscribe
-    "100": (EventType.AUTORESPONDED, RejectReason.OTHER),  # Challenge-Response
+    "80": (EventType.SUBSCRIBED, None),  # Subscribe
+    "90": (EventType.UNSUBSCRIBED, None),  # Unsubscribe
+    "100": (EventType.AUTORESPONDED, None),  # Challenge-Response
 }
+# With this class a bounce was not the receiving server's: SparkPost did not send.
 ADMIN_FAILURE = "25"
+# The sources of a suppression (https://developers.sparkpost.com/api/suppression-list/), as they end a reason such as
+# "554 5.7.1 recipient address was suppressed due to customer policy: List Unsubscribe".
+SUPPRESSIONS: dict[str, RejectReason] = {
+    "Spam Complaint": RejectReason.SPAM,
+    "List Unsubscribe": RejectReason.UNSUBSCRIBED,
+    "Unsubscribe Link": RejectReason.UNSUBSCRIBED,
+    "Bounce Rule": RejectReason.BOUNCED,
+}
+_OPENED_OR_CLICKED = frozenset({EventType.OPENED, EventType.CLICKED})
+# By the receiving server; the codes of other events are SparkPost's own.
+_ANSWERED = frozenset({EventType.BOUNCED, EventType.DEFERRED})
 
 OptionsT = TypeVar("OptionsT", bound=SparkPostWebhookOptions)
 
@@ -146,14 +153,11 @@ class SparkPostTracking(SparkPostWebhook[SparkPostTrackingOptions]):
     def events(self, item: dict[str, Any]) -> Events:
         event_class, event = self.event_of(item)
         if event_class == "relay_message":
-            raise AnymailConfigurationError(
-                "SparkPost's relay webhook calls Anymail's SparkPost tracking URL: "
-                "set its target to the URL sparkpost/inbound/."
-            )
+            raise self.wrong_url("SparkPost's relay webhook", "set its target to the URL", "inbound")
         if not event_class:
             return
         event_type, reject_reason = self._kind(event)
-        campaign = text_or_digits_of(event.get("campaign_id"))
+        by_someone = event_type in _OPENED_OR_CLICKED
         yield AnymailTrackingEvent(
             event_type=event_type,
             reject_reason=reject_reason,
@@ -164,31 +168,51 @@ class SparkPostTracking(SparkPostWebhook[SparkPostTrackingOptions]):
             # rcpt_to is in lower case.
             recipient=text_of(event.get("raw_rcpt_to")) or text_of(event.get("rcpt_to")),
             metadata=object_of(event.get("rcpt_meta")),
-            tags=[campaign] if campaign else [],
-            description=_machine(event.get("user_agent_parsed")),
+            tags=_tags(event),
             mta_response=text_of(event.get("raw_reason")),
-            user_agent=text_of(event.get("user_agent")),
-            click_url=text_of(event.get("target_link_url")),
+            smtp_code=smtp_code_of(event.get("error_code")) if event_type in _ANSWERED else None,
+            user_agent=text_of(event.get("user_agent")) if by_someone else None,
+            click_url=text_of(event.get("target_link_url")) if event_type == EventType.CLICKED else None,
+            ip=text_of(event.get("ip_address")) if by_someone else None,
+            by_machine=_by_machine(event.get("user_agent_parsed")) if by_someone else None,
             esp_event=item,
         )
 
-    def _kind(self, event: dict[str, Any]) -> tuple[str, str | None]:
+    def _kind(self, event: dict[str, Any]) -> tuple[EventType, RejectReason | None]:
         """The event type and reject reason of an event."""
         word = str(event.get("type"))
         event_type = EVENT_TYPES.get(word, EventType.UNKNOWN)
         if word in INITIAL_OPENS and self.options.track_initial_open_as_opened:
             event_type = EventType.OPENED
         bounce_class = text_or_digits_of(event.get("bounce_class"))
-        if bounce_class is None:
-            return event_type, None
-        suppressed = bounce_class == ADMIN_FAILURE and "suppressed" in str(event.get("raw_reason"))
-        if word == "bounce" and suppressed and self.options.suppressed_as_rejected:
+        said, reason = (None, None) if bounce_class is None else BOUNCE_CLASSES.get(bounce_class, _OTHER_CLASS)
+        suppression = _suppression(text_of(event.get("raw_reason")) or "")
+        if word == "bounce" and (bounce_class == ADMIN_FAILURE or (bounce_class is None and suppression)):
             event_type = EventType.REJECTED
-        said, reason = BOUNCE_CLASSES.get(bounce_class, (None, RejectReason.OTHER))
-        return said or event_type, reason
+        event_type = said or event_type
+        if event_type == EventType.REJECTED:
+            return event_type, suppression or reason
+        return event_type, reason if event_type == EventType.BOUNCED else None
 
 
-def _machine(user_agent: object) -> str | None:
-    """SparkPost's words for an open or click by a machine on the recipient's behalf."""
-    flags = object_of(user_agent)
-    return ", ".join(name for name in ("is_prefetched", "is_proxy") if flags.get(name) is True) or None
+_OTHER_CLASS = (None, RejectReason.OTHER)
+
+
+def _suppression(reason: str) -> RejectReason | None:
+    """Why an address is suppressed; None where the reason is no suppression."""
+    if "recipient address was suppressed" not in reason:
+        return None
+    return next((found for source, found in SUPPRESSIONS.items() if source in reason), RejectReason.BLOCKED)
+
+
+def _tags(event: dict[str, Any]) -> list[str]:
+    """The campaign, and the recipient's tags."""
+    campaign = text_or_digits_of(event.get("campaign_id"))
+    return list(dict.fromkeys([*([campaign] if campaign else []), *filter(None, texts_of(event.get("rcpt_tags")))]))
+
+
+def _by_machine(user_agent: object) -> bool | None:
+    """Whether SparkPost knows that an open or click was made by a machine on the recipient's behalf."""
+    flags = [object_of(user_agent).get(name) for name in ("is_prefetched", "is_proxy")]
+    known = [flag for flag in flags if isinstance(flag, bool)]
+    return any(known) if known else None
